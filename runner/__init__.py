@@ -1,0 +1,1 @@
+"""What runs beside the builds: entrypoint, step-ctl, agent."""

@@ -1,0 +1,1 @@
+"""The hub's services. None imports another; they meet on the bus."""

@@ -1,0 +1,1 @@
+"""What every service speaks: facts, subjects, states, ports. Imports nothing of services, runner or overspill."""

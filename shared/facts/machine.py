@@ -1,0 +1,75 @@
+"""What machines and clusters say of themselves."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.facts.core import Fact
+from shared.wire import Model
+from shared.ids import ClusterId, Epoch, JobId, MachineId, PoolId, TenantId
+from shared.needs import Capacity
+
+Isolation = Literal["process", "podman", "containerd", "pod"]
+
+
+class Running(Model):
+    tenant: TenantId
+    job: JobId
+    epoch: Epoch
+
+
+class MachineBeat(Fact, kind="machine.beat"):
+    """An agent is alive: every two seconds and at every change. Core message, not stored."""
+
+    cluster: ClusterId
+    machine: MachineId
+    pool: PoolId
+    session: str
+    """Random per start of the agent: a restart is seen even when no beat was missed."""
+    version: str
+    protocol: int
+    isolation: Isolation
+    labels: list[str] = Field(default_factory=list, max_length=64)
+    arch: str
+    allocatable: Capacity
+    attempts: list[Running] = Field(default_factory=list)
+    draining: bool = False
+    beat_seconds: float = 2.0
+
+
+class MachineSeen(Fact, kind="machine.seen"):
+    """The cluster's picture of one machine, last value, versioned."""
+
+    cluster: ClusterId
+    machine: MachineId
+    pool: PoolId
+    version: int
+    """Grows with every publish of this machine."""
+    state: Literal["ready", "draining", "lost", "gone"]
+    """`lost`: silent too long. `gone`: it took its leave in order."""
+    isolation: Isolation
+    labels: list[str]
+    arch: str
+    allocatable: Capacity
+    attempts: list[Running]
+    session: str
+    seen_unix_ns: int
+    protocol: int = 1
+
+
+class PoolSeen(Model):
+    pool: PoolId
+    kind: Literal["fixed", "agents", "serverless"]
+    machines: int
+    allocatable: Capacity
+
+
+class ClusterSeen(Fact, kind="cluster.seen"):
+    """The cluster as a whole, on change and every ten seconds; silence makes it suspect."""
+
+    cluster: ClusterId
+    version: int
+    pools: list[PoolSeen]
+    machines_ready: int
+    machines_lost: int
+    seen_unix_ns: int

@@ -1,0 +1,169 @@
+"""Questions and answers on the bus (core request and reply, never stored). Errors come back as `Refusal`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.wire import Model
+from shared.facts.order import Order
+from shared.ids import Epoch, JobId, StepNumber, TenantId
+from shared.spec import JobSpec
+
+
+class Refusal(Model):
+    """An answer that is no: in header `Overspill-Error: 1`."""
+
+    code: str
+    detail: str
+    status: int = 500
+
+
+class OrdersAsked(Model):
+    """edge.<cluster>.<machine>.orders"""
+
+
+class OrdersTold(Model):
+    """Every order that stands for this target. `complete` False: the answer was cut, ask with `after`."""
+
+    orders: list[Order]
+
+
+class GrantAsked(Model):
+    """edge.<cluster>.<machine>.grant: the machine took, or is about to take, this attempt."""
+
+    tenant: TenantId
+    job: JobId
+    epoch: Epoch
+
+
+class Grant(Model):
+    """What an attempt needs and an order must not hold. Written by the edge into the attempt directory, mode 0600."""
+
+    tenant: TenantId
+    job: JobId
+    epoch: Epoch
+    spec: JobSpec
+    bus_urls: list[str]
+    bus_jwt: str
+    """User credential for exactly this epoch of this job."""
+    bus_seed: str
+    created_unix_ns: int
+    traceparent: str | None = None
+
+
+class UrlsAsked(Model):
+    """ask.<tenant>.<job>.<epoch>.urls: presigned addresses for this attempt's source and artifacts."""
+
+    source: bool = False
+    artifacts: list[str] = Field(default_factory=list, max_length=64)
+    """Display names of artifacts to be stored."""
+
+
+class Presigned(Model):
+    method: Literal["GET", "PUT"]
+    url: str
+    key: str
+    headers: dict[str, str] = Field(default_factory=dict)
+    expires_unix: int
+
+
+class UrlsTold(Model):
+    source: Presigned | None = None
+    artifacts: dict[str, Presigned] = Field(default_factory=dict)
+
+
+class SourceUploadAsked(Model):
+    """svc.cache.source-upload: where a client may put a packed tree of exactly this content."""
+
+    tenant: TenantId
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=1, le=5 * 2**30)
+
+
+class SourceUploadTold(Model):
+    source: str
+    """What the spec's `source: {tree: …}` names."""
+    exists: bool
+    """The object store has it already: nothing to upload."""
+    put: Presigned | None = None
+
+
+class DownloadAsked(Model):
+    """svc.cache.download: a presigned GET of one of the tenant's own objects."""
+
+    tenant: TenantId
+    key: str
+    filename: str = ""
+
+
+class SourceCheckAsked(Model):
+    """svc.cache.source-check: is the tree there that a spec names?"""
+
+    tenant: TenantId
+    source: str
+
+
+class SourceCheckTold(Model):
+    exists: bool
+
+
+class DurableAsked(Model):
+    """ask.<tenant>.<job>.<epoch>.durable"""
+
+    steps: list[StepNumber] = Field(max_length=256)
+    flush: bool = False
+    """Write what is waiting now: the attempt is over."""
+
+
+class DurableTold(Model):
+    """Bytes of each step's log that are in the object store, from offset 0 without a gap. `complete`: its last chunk too."""
+
+    durable_bytes: dict[StepNumber, int]
+    complete: list[StepNumber]
+
+
+class LogAsked(Model):
+    """svc.log-collector.read: the log so far, from the object store and from what still waits in the stream."""
+
+    tenant: TenantId
+    job: JobId
+    epoch: Epoch
+    step: StepNumber
+    offset: int = Field(default=0, ge=0)
+    limit_bytes: int = Field(default=524_288, ge=1, le=524_288)
+    since_unix_ms: int | None = None
+    """Begin at the first byte that came at or after this instant, if that is later than `offset`."""
+
+
+class LogTold(Model):
+    """Rides in header `Overspill-Answer` of a reply whose payload is the bytes."""
+
+    offset: int
+    """Where the payload begins (it differs from what was asked after `since_unix_ms`, or past a hole)."""
+    end: int
+    """Bytes known of this log so far."""
+    complete: bool
+    """`end` is the whole log."""
+    times: list[tuple[int, int]] = Field(default_factory=list)
+    """(offset, unix milliseconds), ascending, covering the payload."""
+    missing_bytes: int = 0
+    """Known to have been written but lost with their machine."""
+
+
+class WhyAsked(Model):
+    """svc.scheduler.why"""
+
+    tenant: TenantId
+    job: JobId
+
+
+class WhyTold(Model):
+    state: str
+    code: str
+    """The binding reason, a stable word."""
+    detail: str
+    """One line for a person, naming the remedy where there is one."""
+    position: int | None = None
+    """Jobs of all tenants that go before it, when queued."""
+    candidates: dict[str, str] = Field(default_factory=dict)
+    """For each machine looked at: why it can't take the job."""
