@@ -1,0 +1,132 @@
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "complain.h"
+
+/* Fills `out` from an open file of about `expected` bytes, which may still be growing. */
+static bool read_open(int fd, size_t expected, struct blob *out) {
+    size_t room = expected + 1, length = 0;
+    char *data = malloc(room + 1);
+    while (data) {
+        ssize_t n = read(fd, data + length, room - length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) break;
+        length += (size_t)n;
+        if (n == 0) {
+            data[length] = '\0';
+            *out = (struct blob){data, length};
+            return true;
+        }
+        if (length < room) continue;
+        if (room > FILE_MAX_BYTES) {
+            errno = EFBIG;
+            break;
+        }
+        room *= 2;
+        char *larger = realloc(data, room + 1);
+        if (!larger) break;
+        data = larger;
+    }
+    int why = errno;
+    free(data);
+    errno = why;
+    return false;
+}
+
+bool read_whole(const char *path, struct blob *out) {
+    /* O_NONBLOCK: a job may have put a FIFO in the place of its env.out, and that must not stop us. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) return false;
+    struct stat about;
+    bool done = false;
+    if (fstat(fd, &about) == 0) {
+        if (!S_ISREG(about.st_mode)) errno = EINVAL;
+        else if (about.st_size > (off_t)FILE_MAX_BYTES) errno = EFBIG;
+        else done = read_open(fd, (size_t)about.st_size, out);
+    }
+    int why = errno;
+    close(fd);
+    errno = why;
+    return done;
+}
+
+bool read_word(const char *path, char *word, size_t size) {
+    struct blob file;
+    if (!read_whole(path, &file)) {
+        if (errno == ENOENT) return false;
+        give_up("can't read %s: %s", path, strerror(errno));
+    }
+    size_t length = strcspn(file.data, " \t\r\n");
+    bool found = length > 0;
+    if (found) snprintf(word, size, "%.*s", (int)(length < size ? length : size - 1), file.data);
+    free(file.data);
+    return found;
+}
+
+bool exists(const char *path) {
+    if (access(path, F_OK) == 0) return true;
+    if (errno != ENOENT) give_up("can't look at %s: %s", path, strerror(errno));
+    return false;
+}
+
+bool write_all(int fd, const char *data, size_t length) {
+    while (length > 0) {
+        ssize_t n = write(fd, data, length);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        data += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+static bool sync_directory(const char *path, size_t length) {
+    char directory[PATH_MAX_BYTES];
+    snprintf(directory, sizeof directory, "%.*s", (int)length, path);
+    int fd = open(length ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool done = fsync(fd) == 0;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return done;
+}
+
+bool write_whole(const char *path, const char *data, size_t length, enum durability durability) {
+    const char *slash = strrchr(path, '/');
+    size_t directory = slash ? (size_t)(slash - path) + 1 : 0;
+    char beside[PATH_MAX_BYTES];
+    snprintf(beside, sizeof beside, "%.*s.%s.new", (int)directory, path, path + directory);
+
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0) return false;
+    bool written = write_all(fd, data, length) && (durability == QUICK || fsync(fd) == 0);
+    int why = errno;
+    close(fd);
+    if (written && rename(beside, path) == 0) return durability == QUICK || sync_directory(path, directory);
+    if (written) why = errno;
+    unlink(beside);
+    errno = why;
+    return false;
+}
+
+const char *value_of(const struct blob *lines, const char *key, size_t *length) {
+    size_t key_length = strlen(key);
+    for (const char *line = lines->data; line && *line;) {
+        const char *end = strchr(line, '\n');
+        size_t size = end ? (size_t)(end - line) : strlen(line);
+        if (size > key_length && line[key_length] == ' ' && strncmp(line, key, key_length) == 0) {
+            *length = size - key_length - 1;
+            return line + key_length + 1;
+        }
+        line = end ? end + 1 : NULL;
+    }
+    return NULL;
+}

@@ -1,0 +1,34 @@
+/* Files of the attempt directory: read whole or not at all, written whole or not at all. */
+#ifndef FILES_H
+#define FILES_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FILE_MAX_BYTES (4u << 20) /* more than any command line or environment the kernel takes */
+#define PATH_MAX_BYTES 64         /* paths inside the attempt directory are short: steps/001/output.out */
+
+struct blob {
+    char *data; /* NUL-terminated after `length` bytes; the caller frees it */
+    size_t length;
+};
+
+enum durability { QUICK, DURABLE };
+
+/* Reads a regular file. False with errno; EFBIG past FILE_MAX_BYTES, EINVAL when it is no regular file. */
+bool read_whole(const char *path, struct blob *out);
+
+/* The first word of a small file, or false when the file is absent or empty. Gives up on any other error. */
+bool read_word(const char *path, char *word, size_t size);
+
+/* True when `path` exists, whatever is in it. */
+bool exists(const char *path);
+
+/* Writes beside `path`, then renames. DURABLE: on the disk, name and all, before it returns. False with errno. */
+bool write_whole(const char *path, const char *data, size_t length, enum durability durability);
+
+/* Writes all of it, however often the kernel takes only a part. False with errno. */
+bool write_all(int fd, const char *data, size_t length);
+
+/* The value of `key` in `key value` lines, or NULL; `*length` is its length. */
+const char *value_of(const struct blob *lines, const char *key, size_t *length);
+#endif

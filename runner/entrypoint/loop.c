@@ -1,0 +1,99 @@
+#include "loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "complain.h"
+
+#define TICK_BLIND_MS 250    /* without inotify the ticker is the hand-over's latency */
+#define TICK_WATCHED_MS 2000 /* with inotify it only finds what a volume shared with another kernel doesn't announce */
+
+static sigset_t our_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    return set;
+}
+
+void loop_open(struct loop *loop) {
+    *loop = (struct loop){.signals = -1, .inotify = -1, .tick_at = NEVER};
+    /* An inherited "ignore" would be inherited by every step in turn, and an ignored SIGCHLD reaps behind our back. */
+    for (int number = 1; number < NSIG; number++)
+        if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t set = our_signals();
+    sigprocmask(SIG_SETMASK, &set, NULL);
+    loop->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (loop->signals < 0) give_up("can't open a signalfd: %s", strerror(errno));
+}
+
+void loop_watch(struct loop *loop) {
+    loop->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (loop->inotify >= 0 && (inotify_add_watch(loop->inotify, "go", IN_MOVED_TO) < 0 ||
+                               inotify_add_watch(loop->inotify, ".", IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE) < 0)) {
+        close(loop->inotify);
+        loop->inotify = -1;
+    }
+    loop->changed = true;
+    loop->tick_at = 0;
+}
+
+void loop_close(struct loop *loop) {
+    close(loop->signals);
+    if (loop->inotify >= 0) close(loop->inotify);
+}
+
+void loop_reset_signals(void) {
+    signal(SIGPIPE, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void read_signals(struct loop *loop) {
+    struct signalfd_siginfo info[8];
+    ssize_t n;
+    while ((n = read(loop->signals, info, sizeof info)) > 0) {
+        for (size_t i = 0; i < (size_t)n / sizeof *info; i++) {
+            if (info[i].ssi_signo == SIGCHLD) loop->child_ended = true;
+            else if (!loop->ended_by) loop->ended_by = (int)info[i].ssi_signo;
+        }
+        if ((size_t)n < sizeof info) break;
+    }
+}
+
+static void drain_inotify(struct loop *loop) {
+    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    while (read(loop->inotify, events, sizeof events) > 0) loop->changed = true;
+}
+
+static int ppoll_until(struct pollfd *fds, nfds_t count, uint64_t deadline) {
+    if (deadline == NEVER) return ppoll(fds, count, NULL, NULL);
+    uint64_t now = mono_ns(), left = deadline > now ? deadline - now : 0;
+    struct timespec span = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
+    return ppoll(fds, count, &span, NULL);
+}
+
+bool loop_wait(struct loop *loop, int fd, uint64_t deadline) {
+    if (loop->tick_at == 0) loop->tick_at = after_ms(mono_ns(), loop->inotify >= 0 ? TICK_WATCHED_MS : TICK_BLIND_MS);
+    struct pollfd fds[3] = {
+        {.fd = loop->signals, .events = POLLIN}, {.fd = fd, .events = POLLIN}, {.fd = loop->inotify, .events = POLLIN}};
+    int n = ppoll_until(fds, 3, deadline < loop->tick_at ? deadline : loop->tick_at);
+    if (n < 0 && errno != EINTR) give_up("poll: %s", strerror(errno));
+    if (n > 0 && fds[0].revents) read_signals(loop);
+    if (n > 0 && fds[2].revents) drain_inotify(loop);
+    if (loop->tick_at != NEVER && (n == 0 || loop->inotify < 0) && mono_ns() >= loop->tick_at) {
+        loop->tick_at = 0;
+        loop->changed = true;
+    }
+    return n > 0 && fds[1].revents != 0;
+}

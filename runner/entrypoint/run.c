@@ -1,0 +1,242 @@
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "complain.h"
+#include "step.h"
+
+static struct run run; /* one a process; the last duty has to find it */
+
+void look(struct run *r) {
+    if (r->loop.changed) {
+        r->loop.changed = false;
+        char word[WORD_BYTES];
+        if (!r->cancel[0]) read_word("cancel", r->cancel, sizeof r->cancel);
+        if (!r->finished) r->finished = read_word("finish", word, sizeof word);
+    }
+    if (r->loop.ended_by && !r->cancel[0]) {
+        snprintf(r->cancel, sizeof r->cancel, "cancel");
+        for (size_t i = 0; i < r->children.supervisor_count; i++) kill(r->children.supervisors[i], SIGTERM);
+    }
+}
+
+/* The words of `cancel` are a closed set; one of a later version still ends everything. */
+static const char *cancel_reason(const struct run *r) {
+    static const char *const known[] = {"timeout", "stale", "fenced"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(r->cancel, known[i]) == 0) return known[i];
+    return "cancel";
+}
+
+static void wait_for_change(struct run *r) {
+    loop_wait(&r->loop, -1, NEVER);
+    if (r->loop.child_ended) {
+        r->loop.child_ended = false;
+        reap(&r->children);
+    }
+    if (r->children.supervisor_failed) give_up("the supervisor of a background step is gone");
+}
+
+enum turn { TURN_OK, TURN_FAILED, TURN_NEVER };
+
+/* Waits until the step's turn has come, or can't come any more. */
+static enum turn wait_for_turn(struct run *r, int step) {
+    char path[PATH_MAX_BYTES], word[WORD_BYTES];
+    snprintf(path, sizeof path, "go/%03d", step);
+    for (;;) {
+        /* Before go: who posts `finish` has posted every go before it. */
+        look(r);
+        if (r->cancel[0]) return TURN_NEVER;
+        if (!read_word(path, word, sizeof word)) {
+            if (r->finished) return TURN_NEVER;
+        } else if (!exists("hold")) {
+            if (strcmp(word, "ok") != 0 && strcmp(word, "failed") != 0) give_up("%s says %s", path, word);
+            return word[0] == 'o' ? TURN_OK : TURN_FAILED;
+        }
+        wait_for_change(r);
+    }
+}
+
+/* Whether a background step below `step` has failed by now: unlike the others it may after it has posted on. */
+static bool background_failed(int step) {
+    static enum { UNKNOWN, IS_FOREGROUND, IS_BACKGROUND } modes[STEP_MAX + 1]; /* a config never changes */
+    char path[PATH_MAX_BYTES], verdict[WORD_BYTES], killed_for[WORD_BYTES];
+    for (int below = 1; below < step; below++) {
+        if (modes[below] == UNKNOWN) {
+            if (!exists(step_path(path, below, "config"))) continue;
+            struct config config;
+            config_read(below, &config);
+            modes[below] = config.mode == BACKGROUND ? IS_BACKGROUND : IS_FOREGROUND;
+            config_free(&config);
+        }
+        if (modes[below] == IS_BACKGROUND && read_exit(below, verdict, killed_for) && strcmp(verdict, "failed") == 0)
+            return true;
+    }
+    return false;
+}
+
+struct turn_of {
+    int step;
+    const struct config *config;
+    bool failed; /* something before it, or it itself, has */
+};
+
+static void post_on(void *context) {
+    const struct turn_of *turn = context;
+    bool failed = turn->failed || background_failed(turn->step);
+    post(turn->config->next, failed ? "failed" : "ok");
+}
+
+/* After a cancel nothing follows but the word that nothing follows. */
+static void post_cancelled(const struct config *config) {
+    if (config->next == NEXT_FINISH) post(NEXT_FINISH, "cancelled");
+}
+
+static void skip(const struct turn_of *turn, const char *killed_for) {
+    uint64_t now = wall_ns();
+    bool by_condition = strcmp(killed_for, "none") == 0;
+    struct outcome skipped = {
+        .state = "skipped", .killed_for = killed_for, .went_well = by_condition, .started_wall = now, .ended_wall = now};
+    record_exit(turn->step, turn->config, &skipped);
+    if (by_condition) post_on((void *)turn);
+    else post_cancelled(turn->config);
+}
+
+/* The step ended when this process, or one before it, ran it. What it would have posted may be missing. */
+static void pass_over(struct run *r, int step, const char *verdict, const char *killed_for) {
+    char path[PATH_MAX_BYTES], word[WORD_BYTES];
+    struct config config;
+    config_read(step, &config);
+    snprintf(path, sizeof path, "go/%03d", step);
+    bool came_ok = read_word(path, word, sizeof word) && strcmp(word, "ok") == 0;
+    struct turn_of turn = {step, &config, !came_ok || strcmp(verdict, "ok") != 0};
+    look(r);
+    bool cancelled = r->cancel[0] || strcmp(killed_for, "cancel") == 0 || strcmp(killed_for, "stale") == 0 ||
+                     strcmp(killed_for, "fenced") == 0;
+    if (cancelled) post_cancelled(&config);
+    else post_on(&turn);
+    config_free(&config);
+}
+
+/* Holds the step against a second entrypoint that was started for it by mistake. Released by close, or our death. */
+static int claim(int step) {
+    char path[PATH_MAX_BYTES];
+    int fd = open(step_path(path, step, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) give_up("can't open %s: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) give_up("step %03d is being run by another entrypoint", step);
+    return fd;
+}
+
+static void refuse_if_unknown(int step) {
+    char path[PATH_MAX_BYTES], verdict[WORD_BYTES], killed_for[WORD_BYTES];
+    if (exists(step_path(path, step, "started")) && !read_exit(step, verdict, killed_for))
+        give_up("step %03d was started and nobody knows how it ended; it is not run again", step);
+}
+
+static bool applies(enum condition condition, bool failed) {
+    return condition == IF_ALWAYS || (condition == IF_FAILURE) == failed;
+}
+
+static void take_turn(struct run *r, struct turn_of *turn) {
+    struct outcome outcome;
+    step_run(r, turn->step, turn->config, &outcome, post_on, turn);
+    if (strcmp(outcome.state, "cancelled") == 0) outcome.killed_for = cancel_reason(r);
+    turn->failed |= record_exit(turn->step, turn->config, &outcome);
+    if (r->cancel[0]) post_cancelled(turn->config);
+    else post_on(turn); /* again, for a background step that had been ready: it changes nothing */
+}
+
+static void do_step(struct run *r, int step) {
+    char verdict[WORD_BYTES], killed_for[WORD_BYTES];
+    if (read_exit(step, verdict, killed_for)) {
+        pass_over(r, step, verdict, killed_for);
+        return;
+    }
+    enum turn when = wait_for_turn(r, step);
+    int claimed = claim(step);
+    if (read_exit(step, verdict, killed_for)) { /* by another entrypoint, while we waited */
+        pass_over(r, step, verdict, killed_for);
+        close(claimed);
+        return;
+    }
+    refuse_if_unknown(step);
+    struct config config;
+    config_read(step, &config);
+    struct turn_of turn = {step, &config, when == TURN_FAILED};
+    if (when == TURN_NEVER) skip(&turn, cancel_reason(r));
+    else if (!applies(config.condition, turn.failed)) skip(&turn, "none");
+    else take_turn(r, &turn);
+    config_free(&config);
+    close(claimed);
+}
+
+static void last_duty(void) {
+    run.children.supervisor_count = 0; /* nobody is spared now */
+    leave_none(&run.children);
+}
+
+/* A background step that isn't the last of this process gets a process, and thereby descendants, of its own. */
+static void fork_supervisor(struct run *r, int step) {
+    pid_t parent = getpid(), pid = fork();
+    if (pid < 0) give_up("can't fork for background step %03d: %s", step, strerror(errno));
+    if (pid > 0) {
+        r->children.supervisors[r->children.supervisor_count++] = pid;
+        return;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    become_subreaper();
+    memset(&r->children, 0, sizeof r->children);
+    loop_close(&r->loop);
+    loop_open(&r->loop);
+    loop_watch(&r->loop);
+    if (getppid() != parent) r->loop.ended_by = SIGTERM; /* it died before it could be noticed */
+    do_step(r, step);
+    exit(0);
+}
+
+static bool is_background(int step) {
+    struct config config;
+    config_read(step, &config);
+    enum mode mode = config.mode;
+    config_free(&config);
+    return mode == BACKGROUND;
+}
+
+static void enter(const char *directory) {
+    char version[WORD_BYTES];
+    if (chdir(directory) != 0) give_up("can't enter %s: %s", directory, strerror(errno));
+    if (!read_word("protocol", version, sizeof version)) give_up("%s/protocol is missing: no attempt directory", directory);
+    if (strcmp(version, "1") != 0) give_up("%s has protocol %s, this entrypoint speaks 1", directory, version);
+}
+
+int run_steps(const char *directory, const int *steps, size_t count, bool tee) {
+    loop_open(&run.loop);
+    enter(directory);
+    for (size_t i = 0; i < count; i++) refuse_if_unknown(steps[i]);
+    if (mkdir("go", 0755) != 0 && errno != EEXIST) give_up("can't make %s/go: %s", directory, strerror(errno));
+    become_subreaper();
+    before_giving_up = last_duty;
+    run.nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (run.nothing < 0) give_up("can't open /dev/null: %s", strerror(errno));
+    if (tee) tee_open(&run.tee);
+    loop_watch(&run.loop);
+    for (size_t i = 0; i < count; i++) {
+        if (i + 1 < count && is_background(steps[i])) fork_supervisor(&run, steps[i]);
+        else do_step(&run, steps[i]);
+    }
+    while (run.children.supervisor_count > 0) {
+        look(&run);
+        wait_for_change(&run);
+    }
+    return run.children.supervisor_failed ? EXIT_CANNOT : 0;
+}

@@ -1,0 +1,94 @@
+#include "step.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "complain.h"
+#include "environment.h"
+#include "log.h"
+#include "spawn.h"
+#include "try.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* A further try begins as the first did: with nothing written by the one before. */
+static void empty_outputs(int step) {
+    static const char *const names[] = {"env.out", "output.out", "summary.out"};
+    char path[PATH_MAX_BYTES];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (truncate(step_path(path, step, names[i]), 0) != 0 && errno != ENOENT)
+            complain("can't empty %s before a further try: %s", path, strerror(errno));
+}
+
+static void take_usage(struct step *s, struct outcome *o) {
+    uint64_t kills_before = o->usage.oom_kills;
+    o->usage = usage_read(s->config, &s->run->children);
+    bool killed = o->signal == SIGKILL || o->code == 128 + SIGKILL;
+    if (s->ending == NOT_ENDING && killed && o->usage.oom_kills > kills_before) {
+        o->killed_for = "memory";
+        o->went_well = false;
+        snprintf(o->message, sizeof o->message, "Killed for memory: the step took more than it may have");
+    }
+}
+
+/* What its env.out says counts as much as its exit code. */
+static void take_env_out(const struct step *s, struct outcome *o) {
+    char why[sizeof o->message];
+    if (s->ending == ENDING_CANCEL) return;
+    environment_check(s->number, why, sizeof why);
+    if (!why[0]) return;
+    o->went_well = false;
+    snprintf(o->message, sizeof o->message, "%s", why);
+}
+
+static bool try_again(const struct step *s, const struct outcome *o) {
+    return !o->went_well && o->tries <= s->config->retry && !s->run->cancel[0] && !s->ready && strcmp(o->state, "not_started") != 0;
+}
+
+static void finish_log(struct step *s, struct outcome *o) {
+    o->log_bytes = s->log.size;
+    o->log_dropped = s->log.dropped;
+    if (s->log.failed && !o->message[0])
+        snprintf(o->message, sizeof o->message, "The log is not whole: %s", strerror(s->log.failed));
+    log_close(&s->log);
+}
+
+void step_run(struct run *run, int number, const struct config *config, struct outcome *o, void (*ready)(void *), void *context) {
+    struct step s = {.run = run, .number = number, .config = config, .on_ready = ready, .context = context};
+    struct strings argv, probe;
+    struct environment env;
+    strings_read(number, "argv", &argv);
+    if (argv.count == 0) give_up("steps/%03d/argv is empty", number);
+    bool has_probe = strings_read_if_any(number, "ready.argv", &probe) && probe.count > 0;
+    environment_read(number, &env);
+    const char *path = environment_get(&env, "PATH");
+    s.argv = argv.items;
+    s.probe = has_probe ? probe.items : NULL;
+    s.environment = env.items;
+    s.search_path = path ? path : DEFAULT_PATH;
+    log_open(&s.log, number, config->log_limit_bytes, &run->tee);
+    run->children.user_us = run->children.system_us = run->children.peak_bytes = 0;
+
+    uint64_t began = mono_ns();
+    *o = (struct outcome){.started_wall = wall_ns()};
+    for (;;) {
+        try_run(&s, o);
+        take_usage(&s, o);
+        take_env_out(&s, o);
+        if (!try_again(&s, o)) break;
+        empty_outputs(number);
+    }
+    o->duration = mono_ns() - began;
+    o->ended_wall = wall_ns();
+
+    finish_log(&s, o);
+    environment_free(&env);
+    strings_free(&argv);
+    strings_free(&probe);
+}

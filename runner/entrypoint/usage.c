@@ -1,0 +1,76 @@
+#include "usage.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Kernel files have no size to stat, so they are read into what they surely fit. */
+static bool read_kernel_file(const char *directory, const char *name, char *text, size_t size) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    if (n < 0) return false;
+    text[n] = '\0';
+    return true;
+}
+
+/* The number in a file: all it holds, or the one behind `key` at a line's start. */
+static bool number_in(const char *directory, const char *name, const char *key, uint64_t *number) {
+    char text[4096];
+    if (!read_kernel_file(directory, name, text, sizeof text)) return false;
+    const char *at = text;
+    if (key) {
+        size_t length = strlen(key);
+        while (at && !(strncmp(at, key, length) == 0 && at[length] == ' ')) {
+            at = strchr(at, '\n');
+            if (at) at++;
+        }
+        if (!at) return false;
+        at += length + 1;
+    }
+    if (!isdigit((unsigned char)*at)) return false;
+    *number = strtoull(at, NULL, 10);
+    return true;
+}
+
+static bool read_cpu(const char *dir, struct usage *u) {
+    uint64_t user, system;
+    if (number_in(dir, "cpu.stat", "user_usec", &user) && number_in(dir, "cpu.stat", "system_usec", &system)) {
+        u->user_us = user;
+        u->system_us = system;
+        return true;
+    }
+    if (number_in(dir, "cpuacct.usage_user", NULL, &user) && number_in(dir, "cpuacct.usage_sys", NULL, &system)) {
+        u->user_us = user / 1000;
+        u->system_us = system / 1000;
+        return true;
+    }
+    if (!number_in(dir, "cpuacct.usage", NULL, &user)) return false;
+    u->user_us = user / 1000; /* a kernel that doesn't tell them apart */
+    u->system_us = 0;
+    return true;
+}
+
+static bool read_memory(const char *dir, struct usage *u) {
+    bool peak = number_in(dir, "memory.peak", NULL, &u->peak_bytes) ||
+                number_in(dir, "memory.max_usage_in_bytes", NULL, &u->peak_bytes);
+    bool kills = number_in(dir, "memory.events", "oom_kill", &u->oom_kills) ||
+                 number_in(dir, "memory.oom_control", "oom_kill", &u->oom_kills);
+    return peak || kills;
+}
+
+struct usage usage_read(const struct config *config, const struct children *children) {
+    struct usage u = {children->user_us, children->system_us, children->peak_bytes, 0, false};
+    for (size_t i = 0; i < config->cgroup_count; i++) {
+        bool cpu = read_cpu(config->cgroups[i], &u), memory = read_memory(config->cgroups[i], &u);
+        if (cpu || memory) u.from_cgroup = true;
+    }
+    return u;
+}

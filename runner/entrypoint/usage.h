@@ -1,0 +1,17 @@
+/* What a step used: from its own cgroup when it has one, else from what the kernel tells of reaped processes. */
+#ifndef USAGE_H
+#define USAGE_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "children.h"
+#include "config.h"
+
+struct usage {
+    uint64_t user_us, system_us, peak_bytes, oom_kills;
+    bool from_cgroup;
+};
+
+/* What the step has used so far, over all its tries. */
+struct usage usage_read(const struct config *config, const struct children *children);
+#endif
