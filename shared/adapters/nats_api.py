@@ -1,0 +1,67 @@
+"""JetStream's JSON API and its error numbers, as errors of ours."""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import nats.errors
+import orjson
+from nats.aio.msg import Msg
+
+from shared.bus import Message
+from shared.errors import NotFound, OutcomeUnknown, OverspillError, Rejected, Unavailable, WrongSequence
+
+if TYPE_CHECKING:
+    from shared.adapters.nats_bus import NatsBus
+
+WRONG_LAST_SEQUENCE = (10071, 10164)
+NO_MESSAGE = 10037
+NO_CONSUMER = 10014
+NO_STREAM = 10059
+TOO_LARGE = (10054,)
+FULL = (10047, 10023, 10028, 10077, 10074, 10070)
+"""No space, storage or message limits reached: refused now, taken again later."""
+
+
+class StreamFull(Unavailable):
+    """{what} takes nothing more right now ({why}); nothing was lost, free space or try again."""
+
+    code = "stream_full"
+
+
+class Missing(NotFound):
+    """There is no {what} {name}."""
+
+
+def raise_for(error: dict[str, Any], subject: str, expected: int | None = None) -> NoReturn:
+    code, text = error.get("err_code", 0), error.get("description", "unknown")
+    if code in WRONG_LAST_SEQUENCE:
+        raise WrongSequence(subject=subject, expected=expected)
+    if code in (NO_MESSAGE, NO_CONSUMER, NO_STREAM):
+        raise Missing(what="message, consumer or stream for", name=subject)
+    if code in TOO_LARGE:
+        raise Rejected(why=f"the message for {subject} is too large: {text}")
+    if code in FULL:
+        raise StreamFull(what=subject, why=text)
+    if error.get("code") == 503:  # noqa: PLR2004 - HTTP's number for it, which JetStream uses
+        raise Unavailable(what=subject, why=text)
+    raise OverspillError(why=f"the bus refused {subject}: {text} ({code})")
+
+
+def to_message(raw: Msg) -> Message:
+    return Message(raw.subject, raw.data, dict(raw.headers or {}))
+
+
+async def api(bus: "NatsBus", call: str, body: dict[str, Any] | None = None, timeout_seconds: float = 5.0) -> dict[str, Any]:
+    """One call of `$JS.API.…`. Raises Unavailable, NotFound, OverspillError."""
+    if not bus.connected:
+        raise Unavailable(what="the bus", why="the connection is down")
+    payload = orjson.dumps(body) if body is not None else b""
+    try:
+        reply = await bus.client.request(f"$JS.API.{call}", payload, timeout=timeout_seconds)
+    except nats.errors.NoRespondersError as error:
+        raise Unavailable(what="JetStream", why="not ready yet") from error
+    except (TimeoutError, nats.errors.Error, OSError) as error:
+        raise OutcomeUnknown(what=f"JetStream {call}", why=str(error) or "timed out") from error
+    answer: dict[str, Any] = orjson.loads(reply.data)
+    if "error" in answer:
+        raise_for(answer["error"], call)
+    return answer

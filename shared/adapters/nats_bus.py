@@ -1,0 +1,323 @@
+"""`shared.bus.Bus` over nats-py: connection, publishing, requests, core messages."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Self
+
+import nacl.signing
+import nats
+import nats.errors
+import orjson
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.adapters import nats_read
+from shared.adapters.nats_api import api, raise_for, to_message
+from shared.adapters.nats_kv import NatsKeyValue
+from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
+from shared.credential import Credential
+from shared.errors import OutcomeUnknown, OverspillError, Rejected, Unavailable
+from shared.flow import Bucket, Stream
+from shared.ids import random_id
+from shared.requests import Refusal
+from shared.subject import Subject
+from shared.telemetry import continue_trace, current_traceparent
+from shared.wire import decode, encode
+
+log = structlog.get_logger()
+
+ERROR = "Overspill-Error"
+MAX_CONCURRENT_REQUESTS = 256
+
+
+class Refused(Rejected):
+    """{why}"""
+
+    # What a responder answered; carries the responder's own code and status.
+
+
+def _refused(refusal: Refusal) -> OverspillError:
+    if refusal.status == Unavailable.status:
+        return Unavailable(what="the answer", why=refusal.detail)
+    error = Refused(why=refusal.detail)
+    error.code, error.status = refusal.code, refusal.status  # type: ignore[misc] - of this instance
+    return error
+
+
+class NatsBus:
+    """See `shared.bus.Bus`. Make it with `NatsBus.connect`."""
+
+    def __init__(self, client: Client) -> None:
+        self._nc = client
+        self._wakes: list[Callable[[], None]] = []
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, url: str, credential: Credential | None = None, *, name: str = "overspill", timeout_seconds: float = 10.0
+    ) -> AsyncIterator[Self]:
+        """`url`: comma-separated addresses. Raises Unavailable when none answers in time or the credential is refused."""
+        client = Client()
+        bus = cls(client)
+        options: dict[str, Any] = {}
+        if credential is not None:
+            options = {
+                "user_jwt_cb": lambda: credential.jwt.encode(),
+                "signature_cb": _signer(credential.seed),
+                "inbox_prefix": credential.inbox_prefix.encode(),
+            }
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await client.connect(
+                    servers=[part.strip() for part in url.split(",")],
+                    name=name,
+                    error_cb=bus._on_error,
+                    reconnected_cb=bus._on_reconnected,
+                    disconnected_cb=bus._on_disconnected,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.2,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    allow_reconnect=True,
+                    **options,
+                )
+                if not client.is_connected:
+                    raise Unavailable(what=f"the bus at {url}", why="not connected")
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            await client.close()
+            raise Unavailable(what=f"the bus at {url}", why=str(error) or type(error).__name__) from error
+        try:
+            yield bus
+        finally:
+            await _close(client)
+
+    @property
+    def connected(self) -> bool:
+        return self._nc.is_connected
+
+    def on_reconnect(self, wake: Callable[[], None]) -> None:
+        self._wakes.append(wake)
+
+    async def _on_reconnected(self) -> None:
+        log.info("bus_reconnected")
+        for wake in tuple(self._wakes):
+            wake()
+
+    async def _on_disconnected(self) -> None:
+        if not self._nc.is_closed:
+            log.info("bus_disconnected")
+
+    async def _on_error(self, error: Exception) -> None:
+        # Permission violations arrive only here; the caller's own request just times out.
+        if self._nc.is_connected or "ermission" in str(error):
+            log.warning("bus_error", error=str(error) or type(error).__name__)
+
+    async def publish(
+        self,
+        subject: Subject | str,
+        data: bytes,
+        *,
+        headers: Headers | None = None,
+        expect_seq: int | None = None,
+        message_id: str | None = None,
+        timeout_seconds: float = 5.0,
+    ) -> Stored:
+        name = str(subject)
+        out = _outgoing(headers)
+        if expect_seq is not None:
+            out["Nats-Expected-Last-Subject-Sequence"] = str(expect_seq)
+        if message_id is not None:
+            out["Nats-Msg-Id"] = message_id
+        self._require_connection()
+        try:
+            reply = await self._nc.request(name, data, timeout=timeout_seconds, headers=out or None)
+        except nats.errors.NoRespondersError as error:
+            raise Unavailable(what=f"the stream of {name}", why="no stream takes it now") from error
+        except nats.errors.MaxPayloadError as error:
+            raise Rejected(why=f"a message of {len(data)} bytes is too large for {name}") from error
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            raise OutcomeUnknown(what=f"publishing to {name}", why=str(error) or "timed out") from error
+        answer = orjson.loads(reply.data)
+        if "error" in answer:
+            raise_for(answer["error"], name, expect_seq)
+        return Stored(answer["seq"], bool(answer.get("duplicate")))
+
+    async def notify(self, subject: Subject | str, data: bytes, headers: Headers | None = None) -> None:
+        self._require_connection()
+        await self._nc.publish(str(subject), data, headers=_outgoing(headers) or None)
+
+    async def request(
+        self, subject: Subject | str, data: bytes = b"", *, headers: Headers | None = None, timeout_seconds: float = 5.0
+    ) -> Message:
+        self._require_connection()
+        try:
+            reply = await self._nc.request(str(subject), data, timeout=timeout_seconds, headers=_outgoing(headers) or None)
+        except nats.errors.NoRespondersError as error:
+            raise Unavailable(what=str(subject), why="nobody serves it") from error
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            raise Unavailable(what=str(subject), why=str(error) or "no answer in time") from error
+        message = to_message(reply)
+        if ERROR in message.headers:
+            raise _refused(decode(Refusal, message.data))
+        return message
+
+    @asynccontextmanager
+    async def serve(self, subject: str, responder: Responder, *, queue: str = "") -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+
+            async def on_request(raw: Msg) -> None:
+                await self._slots.acquire()
+                tasks.create_task(self._answer(raw, responder)).add_done_callback(lambda _: self._slots.release())
+
+            subscription = await self._nc.subscribe(subject, queue=queue, cb=on_request)
+            try:
+                yield
+            finally:
+                await _unsubscribe(subscription)
+
+    async def _answer(self, raw: Msg, responder: Responder) -> None:
+        message = to_message(raw)
+        with continue_trace(message.headers.get(TRACEPARENT)):
+            try:
+                data, headers = await responder(message)
+            except OverspillError as error:
+                data, headers = _refusal(error.code, str(error), error.status)
+            except Exception:
+                # The asker gets an answer whatever breaks here; the details stay in our log.
+                log.exception("request_failed", subject=message.subject)
+                data, headers = _refusal("internal", "the service failed on this request; its log says why", 500)
+        if raw.reply:
+            with contextlib.suppress(nats.errors.ConnectionClosedError):
+                await self._nc.publish(raw.reply, data, headers=dict(headers) or None)
+
+    @asynccontextmanager
+    async def listen(self, *subjects: str, limit: int = 65_536) -> AsyncIterator[AsyncIterator[Message]]:
+        queue: asyncio.Queue[Message] = asyncio.Queue(limit)
+
+        async def on_message(raw: Msg) -> None:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(to_message(raw))
+
+        subscriptions = [await self._nc.subscribe(subject, cb=on_message) for subject in subjects]
+        await self._flush()
+        try:
+            yield _drain(queue)
+        finally:
+            for subscription in subscriptions:
+                await _unsubscribe(subscription)
+
+    async def _flush(self) -> None:
+        """The server knows our subscriptions once this returns."""
+        try:
+            await self._nc.flush(5)
+        except (TimeoutError, nats.errors.Error) as error:
+            raise Unavailable(what="the bus", why=str(error) or "no pong in time") from error
+
+    async def last(self, stream: Stream, subject: Subject | str) -> Message | None:
+        return await nats_read.last(self, stream.name, str(subject))
+
+    async def last_each(self, stream: Stream, *filters: str) -> list[Message]:
+        newest: dict[str, Message] = {}
+        async for message in nats_read.finite(self, stream.name, filters, None):
+            newest[message.subject] = message
+        return sorted(newest.values(), key=lambda message: message.seq)
+
+    def read(self, stream: Stream, *filters: str, from_seq: int) -> AsyncIterator[Message]:
+        return nats_read.finite(self, stream.name, filters, from_seq)
+
+    def tail(self, stream: Stream, *filters: str, from_seq: int) -> AsyncIterator[Message]:
+        return nats_read.endless(self, stream.name, filters, from_seq)
+
+    def work(
+        self,
+        stream: Stream,
+        name: str,
+        *filters: str,
+        ack_wait_seconds: float = 30.0,
+        max_pending: int = 256,
+        batch: int = 64,
+        from_seq: int = 1,
+    ) -> AsyncIterator[Delivery]:
+        from shared.adapters import nats_work
+
+        return nats_work.work(self, stream, name, filters, ack_wait_seconds, max_pending, batch, from_seq)
+
+    async def end_seq(self, stream: Stream) -> int:
+        return int((await api(self, f"STREAM.INFO.{stream.name}"))["state"]["last_seq"])
+
+    async def first_seq(self, stream: Stream) -> int:
+        return int((await api(self, f"STREAM.INFO.{stream.name}"))["state"]["first_seq"])
+
+    async def purge(self, stream: Stream, subject: str) -> int:
+        return int((await api(self, f"STREAM.PURGE.{stream.name}", {"filter": subject})).get("purged", 0))
+
+    def bucket(self, bucket: Bucket) -> KeyValue:
+        return NatsKeyValue(self, bucket)
+
+    # For the other files of this adapter.
+
+    @property
+    def client(self) -> Client:
+        return self._nc
+
+    def new_inbox(self) -> str:
+        return self._nc.new_inbox()
+
+    def forget_wake(self, wake: Callable[[], None]) -> None:
+        with contextlib.suppress(ValueError):
+            self._wakes.remove(wake)
+
+    def _require_connection(self) -> None:
+        if not self._nc.is_connected:
+            raise Unavailable(what="the bus", why="the connection is down")
+
+
+def _outgoing(headers: Headers | None) -> dict[str, str]:
+    out = dict(headers or {})
+    traceparent = current_traceparent()
+    if traceparent is not None:
+        out.setdefault(TRACEPARENT, traceparent)
+    return out
+
+
+def _refusal(code: str, detail: str, status: int) -> tuple[bytes, Headers]:
+    return encode(Refusal(code=code, detail=detail, status=status)), {ERROR: "1"}
+
+
+def _signer(seed: str) -> Callable[[str], bytes]:
+    """Signs the server's nonce. The seed is base32: two prefix bytes, 32 bytes of key, two of checksum."""
+    raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
+    key = nacl.signing.SigningKey(raw[2:34])
+
+    def sign(nonce: str) -> bytes:
+        return base64.b64encode(key.sign(nonce.encode()).signature)
+
+    return sign
+
+
+async def _close(client: Client) -> None:
+    if client.is_connected:
+        with contextlib.suppress(TimeoutError, nats.errors.Error):
+            await client.flush(2)
+    await client.close()
+
+
+async def _unsubscribe(subscription: Any) -> None:
+    with contextlib.suppress(nats.errors.Error):
+        await subscription.unsubscribe()
+
+
+async def _drain(queue: asyncio.Queue[Message]) -> AsyncIterator[Message]:
+    while True:
+        yield await queue.get()
+
+
+def connect(url: str, credential: Credential | None = None, *, name: str) -> AbstractAsyncContextManager[NatsBus]:
+    """A connection under a name of its own; `name` shows in the server's monitoring."""
+    return NatsBus.connect(url, credential, name=f"{name}-{random_id()[:6]}")

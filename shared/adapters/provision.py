@@ -1,0 +1,77 @@
+"""Streams and buckets as `shared.flow` declares them: created, or brought up to date."""
+
+from typing import TYPE_CHECKING, Any
+
+from shared.adapters.nats_api import Missing, api
+from shared.flow import BUCKETS, STREAMS, Bucket, Stream
+
+if TYPE_CHECKING:
+    from shared.adapters.nats_bus import NatsBus
+
+
+async def provision(bus: "NatsBus", replicas: int = 1) -> None:
+    """Idempotent. Needs a credential that may call the whole JetStream API. Raises Unavailable, OverspillError."""
+    for stream in STREAMS:
+        await _ensure(bus, stream_config(stream, replicas))
+    for bucket in BUCKETS:
+        await _ensure(bus, bucket_config(bucket, replicas))
+
+
+async def _ensure(bus: "NatsBus", config: dict[str, Any]) -> None:
+    name = config["name"]
+    try:
+        await api(bus, f"STREAM.INFO.{name}")
+    except Missing:
+        await api(bus, f"STREAM.CREATE.{name}", config)
+    else:
+        await api(bus, f"STREAM.UPDATE.{name}", config)
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1_000_000_000)
+
+
+def stream_config(stream: Stream, replicas: int) -> dict[str, Any]:
+    """JetStream's configuration of a stream."""
+    config: dict[str, Any] = {
+        "name": stream.name,
+        "subjects": list(stream.subjects),
+        "retention": stream.policy,
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_age": _ns(stream.keeps_seconds),
+        "max_bytes": stream.max_bytes,
+        "max_msg_size": stream.max_message_bytes,
+        "max_msgs_per_subject": 1 if stream.last_only else -1,
+        "discard": stream.discard,
+        "duplicate_window": _ns(stream.duplicate_window_seconds),
+        "allow_direct": True,
+        "deny_delete": False,
+        "allow_rollup_hdrs": False,
+    }
+    if stream.republish:
+        config["republish"] = {"src": stream.republish[0], "dest": stream.republish[1]}
+    if stream.transform:
+        config["subject_transform"] = {"src": stream.transform[0], "dest": stream.transform[1]}
+    if stream.sources:
+        origin, subject, destination = stream.sources
+        config["sources"] = [{"name": origin, "subject_transforms": [{"src": subject, "dest": destination}]}]
+    return config
+
+
+def bucket_config(bucket: Bucket, replicas: int) -> dict[str, Any]:
+    """A bucket's stream, as NATS' own clients make it."""
+    return {
+        "name": f"KV_{bucket.name}",
+        "subjects": [f"$KV.{bucket.name}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "max_msgs_per_subject": bucket.history,
+        "discard": "new",
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_msg_ttl": bucket.per_key_ttl,
+        "duplicate_window": _ns(120),
+    }

@@ -1,0 +1,84 @@
+"""How every process runs: logging of facts, uvloop, signals that cancel, errors that end it with a line that helps."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+import structlog
+
+from shared.errors import OverspillError
+
+EXIT_PLATFORM_ERROR = 3
+
+
+def configure_logging(service: str, level: int = logging.INFO) -> None:
+    """JSON lines on stderr: one fact a line, with the service's name."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def first_error(error: BaseException) -> BaseException:
+    """What really went wrong inside nested exception groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def until_signalled(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main`; SIGTERM or SIGINT cancel it once. Its own end is returned or raised."""
+    task = asyncio.ensure_future(main)
+    loop = asyncio.get_running_loop()
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def run_service(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """The process' exit code: 0 after a signal, 3 with one line on stderr when the platform failed it."""
+    configure_logging(service)
+    log = structlog.get_logger()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(until_signalled(main()))
+    except* OverspillError as group:
+        log.error("service_failed", error=str(first_error(group)))
+        return EXIT_PLATFORM_ERROR
+    return 0
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
