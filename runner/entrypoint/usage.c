@@ -47,14 +47,12 @@ static bool read_cpu(const char *dir, struct usage *u) {
         u->system_us = system;
         return true;
     }
-    if (number_in(dir, "cpuacct.usage_user", NULL, &user) && number_in(dir, "cpuacct.usage_sys", NULL, &system)) {
-        u->user_us = user / 1000;
-        u->system_us = system / 1000;
-        return true;
-    }
     if (!number_in(dir, "cpuacct.usage", NULL, &user)) return false;
-    u->user_us = user / 1000; /* a kernel that doesn't tell them apart */
-    u->system_us = 0;
+    /* The whole is exact, its parts are counted in ticks, and old kernels don't tell them apart. */
+    if (!number_in(dir, "cpuacct.usage_sys", NULL, &system)) system = 0;
+    if (system > user) system = user;
+    u->user_us = (user - system) / 1000;
+    u->system_us = system / 1000;
     return true;
 }
 
