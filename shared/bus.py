@@ -1,6 +1,7 @@
 """The bus as services see it. `shared.adapters.nats_bus.NatsBus` is the real one.
 
-A handler that is called with a `Delivery` acknowledges only after its effects are done; a crash anywhere is a redelivery.
+A handler that is called with a `Delivery` acknowledges only after its effects are done; a crash anywhere is a
+redelivery.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -63,7 +64,9 @@ class Entry:
 
 
 Responder = Callable[[Message], Awaitable[tuple[bytes, Headers]]]
-"""Answers a request with (payload, headers). A raised OverspillError becomes a `Refusal`; anything else too, and is logged."""
+"""Answers a request with (payload, headers). A raised OverspillError becomes a `Refusal`; anything else too, and is
+logged.
+"""
 
 
 class KeyValue(Protocol):
@@ -86,7 +89,8 @@ class KeyValue(Protocol):
 class Bus(Protocol):
     """A connection with one party's credential.
 
-    Everything raises Unavailable while the server can't be reached; writes raise OutcomeUnknown when sent but not confirmed.
+    Everything raises Unavailable while the server can't be reached; writes raise OutcomeUnknown when sent but not
+    confirmed.
     """
 
     async def publish(
@@ -99,7 +103,8 @@ class Bus(Protocol):
         message_id: str | None = None,
         timeout_seconds: float = 5.0,
     ) -> Stored:
-        """Store a message. `expect_seq`: the last sequence on this very subject must be it (0: none), else WrongSequence.
+        """Store a message. `expect_seq`: the last sequence on this very subject must be it (0: none), else
+        WrongSequence.
 
         The current trace context travels along.
         """
@@ -112,7 +117,9 @@ class Bus(Protocol):
     async def request(
         self, subject: Subject | str, data: bytes = b"", *, headers: Headers | None = None, timeout_seconds: float = 5.0
     ) -> Message:
-        """Raises Unavailable when nobody answers in time, and the error a `Refusal` stands for (Rejected with its code)."""
+        """Raises Unavailable when nobody answers in time, and the error a `Refusal` stands for (Rejected with its
+        code).
+        """
         ...
 
     def serve(self, subject: str, responder: Responder, *, queue: str = "") -> AbstractAsyncContextManager[None]:
@@ -143,7 +150,13 @@ class Bus(Protocol):
         ...
 
     def work(
-        self, stream: Stream, name: str, *filters: str, ack_wait_seconds: float = 30.0, max_pending: int = 256, batch: int = 64
+        self,
+        stream: Stream,
+        name: str,
+        *filters: str,
+        ack_wait_seconds: float = 30.0,
+        max_pending: int = 256,
+        batch: int = 64,
     ) -> AsyncIterator[Delivery]:
         """A share of the stream's messages, each until acknowledged. `name` is the durable consumer's."""
         ...

@@ -3,14 +3,14 @@
 The class docstring is the message a person reads; `{fields}` are filled from the keyword arguments.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class OverspillError(Exception):
     """Something went wrong: {why}."""
 
-    code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
+    code: str = "internal"
+    status: int = 500
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields

@@ -1,7 +1,8 @@
 """Everything that crosses the bus, on one page. Streams are created from it and credentials are cut from it; a test
 compares it with what each service really does.
 
-Push wakes, pull tells: what arrives live (feeds, desired state, tails) may be missed, and every reader can ask for the truth.
+Push wakes, pull tells: what arrives live (feeds, desired state, tails) may be missed, and every reader can ask for
+the truth.
 """
 
 from dataclasses import dataclass, field
@@ -211,7 +212,10 @@ LOG = Stream(
     (LogTo.filter(),),
     keeps_seconds=24 * HOUR,
     discard="new",
-    transform=(LogTo.filter(), f"logs.{{{{partition({LOG_PARTITIONS},1,2)}}}}." + ".".join(f"{{{{wildcard({n})}}}}" for n in (1, 2, 3, 4))),
+    transform=(
+        LogTo.filter(),
+        f"logs.{{{{partition({LOG_PARTITIONS},1,2)}}}}." + ".".join(f"{{{{wildcard({n})}}}}" for n in (1, 2, 3, 4)),
+    ),
     republish=("logs.*.*.*.*.*", "tail." + ".".join(f"{{{{wildcard({n})}}}}" for n in (2, 3, 4, 5))),
 )
 DONE = Stream("DONE", (Done.filter(),), max_message_bytes=65_536)
@@ -368,8 +372,10 @@ def service_party(tenant: str) -> Party:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """What an account may import from the hub's. Services carry requests inward (their reply subject is the server's own,
-    so it can't be spoofed); streams carry messages outward."""
+    """What an account may import from the hub's. Services carry requests inward (their reply subject is the server's
+    own,
+    so it can't be spoofed); streams carry messages outward.
+    """
 
     services: tuple[str, ...] = field(default=())
     streams: tuple[str, ...] = field(default=())
@@ -397,6 +403,10 @@ def cluster_imports(cluster: str, tenants: tuple[str, ...] | None = None) -> Cro
     """`tenants` None: a shared cluster, which serves all; else only these may run there."""
     whose = ("*",) if tenants is None else tenants
     return Crossing(
-        services=(*(Evt.filter(tenant=tenant) for tenant in whose), Edge.filter(cluster=cluster), Beat.filter(cluster=cluster)),
+        services=(
+            *(Evt.filter(tenant=tenant) for tenant in whose),
+            Edge.filter(cluster=cluster),
+            Beat.filter(cluster=cluster),
+        ),
         streams=(f"desired.{cluster}.>",),
     )

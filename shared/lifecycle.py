@@ -21,7 +21,9 @@ TERMINAL = frozenset(
 
 MOVES: dict[JobState, frozenset[JobState]] = {
     # queued -> queued: the binding reason of the wait changed, or a lost attempt waits for its next one.
-    JobState.QUEUED: frozenset({JobState.QUEUED, JobState.PLACED, JobState.CANCELLED, JobState.TIMED_OUT, JobState.ERROR}),
+    JobState.QUEUED: frozenset(
+        {JobState.QUEUED, JobState.PLACED, JobState.CANCELLED, JobState.TIMED_OUT, JobState.ERROR}
+    ),
     # placed -> placed: a cancel was asked for, or the attempt moved on; placed -> queued: to be tried again.
     JobState.PLACED: TERMINAL | {JobState.QUEUED, JobState.PLACED},
     **{state: frozenset() for state in TERMINAL},

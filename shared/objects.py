@@ -32,7 +32,15 @@ class Objects(Protocol):
         ...
 
     async def presign(
-        self, method: Literal["GET", "PUT"], key: str, *, expires_seconds: int, size_bytes: int | None = None, filename: str = ""
+        self,
+        method: Literal["GET", "PUT"],
+        key: str,
+        *,
+        expires_seconds: int,
+        size_bytes: int | None = None,
+        filename: str = "",
     ) -> str:
-        """An address that lets whoever holds it do just this. For PUT, `size_bytes` is signed: another length is refused."""
+        """An address that lets whoever holds it do just this. For PUT, `size_bytes` is signed: another length is
+        refused.
+        """
         ...

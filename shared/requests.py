@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.wire import Model
 from shared.facts.order import Order
 from shared.ids import Epoch, JobId, StepNumber, TenantId
 from shared.spec import JobSpec
+from shared.wire import Model
 
 
 class Refusal(Model):
@@ -116,7 +116,9 @@ class DurableAsked(Model):
 
 
 class DurableTold(Model):
-    """Bytes of each step's log that are in the object store, from offset 0 without a gap. `complete`: its last chunk too."""
+    """Bytes of each step's log that are in the object store, from offset 0 without a gap. `complete`: its last chunk
+    too.
+    """
 
     durable_bytes: dict[StepNumber, int]
     complete: list[StepNumber]

@@ -1,7 +1,6 @@
 """How every process runs: logging of facts, uvloop, signals that cancel, errors that end it with a line that helps."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -69,10 +68,12 @@ def run_service(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> 
     configure_logging(service)
     log = structlog.get_logger()
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            _run(until_signalled(main()))
-    except* OverspillError as group:
-        log.error("service_failed", error=str(first_error(group)))
+        _run(until_signalled(main()))
+    except (OverspillError, BaseExceptionGroup) as error:
+        cause = first_error(error)
+        if not isinstance(cause, OverspillError):
+            raise
+        log.error("service_failed", error=str(cause))  # noqa: TRY400 - the line is for a person, the cause is ours
         return EXIT_PLATFORM_ERROR
     return 0
 

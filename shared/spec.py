@@ -4,13 +4,24 @@ import hashlib
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from shared.needs import DEFAULT_MACHINE_TYPE, MACHINE_TYPES, Needs
 from shared.spec_words import ArtifactWhen, OnLost, StepIf
 
 SPEC_LIMIT_BYTES = 262_144
 MAX_STEPS = 200
+STEP_NAME_CHARACTERS = 78
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -21,7 +32,7 @@ _TREE = re.compile(r"[0-9a-f]{64}")
 def parse_cpu(value: Any) -> Any:
     """Thousandths of a core from 2, 0.5, "1500m"."""
     if isinstance(value, bool):
-        raise ValueError("give cores (2, 0.5) or thousandths (1500m)")
+        raise ValueError("give cores (2, 0.5) or thousandths (1500m)")  # noqa: TRY004
     if isinstance(value, str):
         if match := re.fullmatch(r"(\d+)m", value):
             return int(match[1])
@@ -48,7 +59,9 @@ def parse_duration(value: Any) -> Any:
             return float(value)
         if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", value):
             raise ValueError("give seconds or a duration such as 90s, 15m, 1h30m")
-        return sum(float(number) * _DURATION_UNITS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h|d)", value))
+        return sum(
+            float(number) * _DURATION_UNITS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h|d)", value)
+        )
     return value
 
 
@@ -80,9 +93,22 @@ class SpecPart(BaseModel):
 class MachineSize(SpecPart):
     """An own size instead of a named one."""
 
-    cpu: Annotated[int, BeforeValidator(parse_cpu), Field(gt=0, le=256_000, description="cores, or thousandths as 1500m")]
-    memory: Annotated[int, BeforeValidator(parse_bytes), Field(ge=2**20, le=4 * 2**40, description="bytes, or 512Mi, 4Gi")]
+    cpu: Annotated[
+        int,
+        BeforeValidator(parse_cpu),
+        PlainSerializer(lambda millis: f"{millis}m", return_type=str),
+        Field(gt=0, le=256_000, description="cores, or thousandths as 1500m"),
+    ]
+    memory: Annotated[
+        int, BeforeValidator(parse_bytes), Field(ge=2**20, le=4 * 2**40, description="bytes, or 512Mi, 4Gi")
+    ]
     disk: Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, le=64 * 2**40)] = 10 * 2**30
+
+
+MachineType = Annotated[
+    Annotated[str, Tag("named")] | Annotated[MachineSize, Tag("sized")],
+    Discriminator(lambda value: "sized" if isinstance(value, dict | MachineSize) else "named"),
+]
 
 
 class TreeSource(SpecPart):
@@ -102,7 +128,13 @@ class GitSource(SpecPart):
     """A commit of a git repository."""
 
     git: str = Field(min_length=1, max_length=2000, description="URL as git clone takes it")
-    ref: str = Field(default="HEAD", min_length=1, max_length=300, pattern=r"^[^-\s][^\s]*$", description="branch, tag or full commit id")
+    ref: str = Field(
+        default="HEAD",
+        min_length=1,
+        max_length=300,
+        pattern=r"^[^-\s][^\s]*$",
+        description="branch, tag or full commit id",
+    )
     depth: int = Field(default=1, ge=0, le=1_000_000, description="commits of history; 0 is all of it")
     submodules: bool = False
 
@@ -112,6 +144,19 @@ class GitSource(SpecPart):
         if re.match(r"(https?|ssh|git|file)://[^\s]+$|[\w.-]+@[\w.-]+:[^\s]+$", value) is None:
             raise ValueError("give a URL such as https://host/project.git or git@host:project.git")
         return value
+
+
+def _source_kind(value: Any) -> str:
+    """Which of the sources was meant, so that an error speaks of that one."""
+    if isinstance(value, TreeSource) or (isinstance(value, dict) and "tree" in value):
+        return "tree"
+    return "git" if isinstance(value, GitSource | dict) else "none"
+
+
+Source = Annotated[
+    Annotated[Literal["none"], Tag("none")] | Annotated[TreeSource, Tag("tree")] | Annotated[GitSource, Tag("git")],
+    Discriminator(_source_kind),
+]
 
 
 class Artifact(SpecPart):
@@ -148,7 +193,9 @@ class Step(SpecPart):
     continue_on_error: bool = Field(default=False, alias="continue-on-error")
     retry: int = Field(default=0, ge=0, le=10, description="further tries after a failure")
     background: bool = False
-    ready: str | None = Field(default=None, min_length=1, max_length=8192, description="script that exits 0 once a background step answers")
+    ready: str | None = Field(
+        default=None, min_length=1, max_length=8192, description="script that exits 0 once a background step answers"
+    )
 
     @field_validator("env")
     @classmethod
@@ -207,10 +254,13 @@ class JobSpec(SpecPart):
 
     name: Name = "build"
     runs_on: Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], BeforeValidator(_list_of)] = Field(
-        default_factory=list, alias="runs-on", max_length=16, description="a pool, a cluster, or labels that must all be there"
+        default_factory=list,
+        alias="runs-on",
+        max_length=16,
+        description="a pool, a cluster, or labels that must all be there",
     )
     namespace: str | None = Field(default=None, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    machine_type: str | MachineSize = Field(default=DEFAULT_MACHINE_TYPE, alias="machineType")
+    machine_type: MachineType = Field(default=DEFAULT_MACHINE_TYPE, alias="machineType")
     priority: int = Field(default=0, ge=-100, le=100, description="higher goes first within the tenant")
     timeout: Seconds = 3600.0
     on_lost: OnLost = Field(default="rerun", alias="on-lost")
@@ -218,7 +268,7 @@ class JobSpec(SpecPart):
     labels: dict[Annotated[str, Field(min_length=1, max_length=63)], Annotated[str, Field(max_length=100)]] = Field(
         default_factory=dict, max_length=16
     )
-    source: Literal["none"] | TreeSource | GitSource = "none"
+    source: Source = "none"
     steps: list[Step] = Field(min_length=1, max_length=MAX_STEPS)
     artifacts: list[Artifact] = Field(default_factory=list, max_length=32)
 
@@ -231,7 +281,9 @@ class JobSpec(SpecPart):
     @classmethod
     def _known_size(cls, value: str | MachineSize) -> str | MachineSize:
         if isinstance(value, str) and value not in MACHINE_TYPES:
-            raise ValueError(f"there is no machine type {value!r}; take one of {', '.join(MACHINE_TYPES)}, or {{cpu, memory, disk}}")
+            raise ValueError(
+                f"there is no machine type {value!r}; take one of {', '.join(MACHINE_TYPES)}, or {{cpu, memory, disk}}"
+            )
         return value
 
     @model_validator(mode="after")
@@ -272,4 +324,4 @@ def step_name(step: Step) -> str:
     if step.name is not None:
         return step.name
     text = step.run.strip().splitlines()[0] if step.run and step.run.strip() else " ".join(step.command or ["(empty)"])
-    return text[:77] + "…" if len(text) > 78 else text
+    return text if len(text) <= STEP_NAME_CHARACTERS else text[: STEP_NAME_CHARACTERS - 1] + "…"

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from shared.errors import Rejected
-from shared.spec import SPEC_LIMIT_BYTES, JobSpec
+from shared.spec import SPEC_LIMIT_BYTES, GitSource, JobSpec, TreeSource
 
 
 class SpecRefused(Rejected):
@@ -23,7 +23,9 @@ class SpecRefused(Rejected):
 def read_spec(text: str | bytes) -> JobSpec:
     """Raises SpecRefused."""
     if len(text) > SPEC_LIMIT_BYTES:
-        raise SpecRefused(why=f"the spec is {len(text)} bytes; the limit is {SPEC_LIMIT_BYTES}: move long scripts into files of the source")
+        raise SpecRefused(
+            why=f"the spec has {len(text)} bytes, the limit is {SPEC_LIMIT_BYTES}: move long scripts into the source"
+        )
     try:
         raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that refuses aliases and duplicate keys
     except yaml.MarkedYAMLError as error:
@@ -31,7 +33,9 @@ def read_spec(text: str | bytes) -> JobSpec:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise SpecRefused(why=f"the spec is no YAML: {where}{error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecRefused(why=f"the spec is no YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise SpecRefused(
+            why=f"the spec is no YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
     return admit_spec(raw)
 
 
@@ -65,17 +69,23 @@ def explain(error: ValidationError) -> str:
 def _where(path: list[str | int]) -> str:
     """`steps[2].run`; names of union branches, which pydantic puts in between, are left out."""
     text = ""
-    for part in path:
+    for at, part in enumerate(path):
         if isinstance(part, int):
             text += f"[{part}]"
-        elif part in _BRANCHES or "[" in part:
+        elif part in _BRANCHES or "[" in part or _is_tag(path, at):
             continue
         else:
             text += f".{part}" if text else part
     return text
 
 
-_BRANCHES = frozenset({"TreeSource", "GitSource", "MachineSize", "str", "literal['none']"})
+_BRANCHES = frozenset({"sized", "named"})
+_SOURCE_MODELS: dict[str | int, type[BaseModel]] = {"tree": TreeSource, "git": GitSource}
+
+
+def _is_tag(path: list[str | int], at: int) -> bool:
+    """Pydantic names the source's kind between `source` and the key inside it."""
+    return at == 1 and path[0] == "source"
 
 
 def _did_you_mean(path: list[str | int]) -> str:
@@ -89,10 +99,10 @@ def _did_you_mean(path: list[str | int]) -> str:
 
 def _model_at(path: list[str | int]) -> type[BaseModel]:
     model: type[BaseModel] = JobSpec
+    if len(path) > 1 and path[0] == "source":
+        return _SOURCE_MODELS.get(path[1], GitSource)
     for part in path:
-        if isinstance(part, int):
-            continue
-        if part in _BRANCHES:
+        if isinstance(part, int) or part in _BRANCHES:
             continue
         by_key = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
         found = _models_in(by_key.get(part))
@@ -114,8 +124,10 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed; write it out", event.start_mark)
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not allowed; write it out", event.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - yaml's signature
@@ -123,17 +135,27 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} must be text; quote it", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} must be text; quote it", key_node.start_mark
+                )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands here twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands here twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 reads `on:`, `yes` and `no` as booleans, and 12:30 as a number in base 60; the spec wants YAML 1.2's plain rules.
+# YAML 1.1 reads `on:`, `yes` and `no` as booleans, and 12:30 as a number in base 60; the spec wants YAML 1.2's rules.
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int")]
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|false|True|False|TRUE|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))

@@ -1,4 +1,6 @@
-"""Subjects as values: `str(Evt(tenant=…, …))` to publish, `Evt.parse(text)` to read, `Evt.filter(tenant=…)` to subscribe."""
+"""Subjects as values: `str(Evt(tenant=…, …))` to publish, `Evt.parse(text)` to read, `Evt.filter(tenant=…)` to
+subscribe.
+"""
 
 import re
 from dataclasses import dataclass, fields

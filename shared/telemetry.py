@@ -1,6 +1,7 @@
 """Spans and trace context on every hop.
 
-The context travels as a W3C `traceparent` whether or not spans are exported. The OpenTelemetry SDK is imported only when an
+The context travels as a W3C `traceparent` whether or not spans are exported. The OpenTelemetry SDK is imported only
+when an
 endpoint is configured, so that a runner starts without it.
 """
 
@@ -25,8 +26,12 @@ class TelemetrySettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="OTEL_", extra="ignore")
 
-    exporter_otlp_endpoint: str | None = Field(default=None, description="OTLP over HTTP; nothing is exported when absent")
-    traces_sampler_arg: float = Field(default=1.0, ge=0, le=1, description="share of traces that begin here and are exported")
+    exporter_otlp_endpoint: str | None = Field(
+        default=None, description="OTLP over HTTP; nothing is exported when absent"
+    )
+    traces_sampler_arg: float = Field(
+        default=1.0, ge=0, le=1, description="share of traces that begin here and are exported"
+    )
 
 
 def current_traceparent() -> str | None:
@@ -51,7 +56,9 @@ def continue_trace(traceparent: str | None) -> Iterator[None]:
 def span(
     name: str, kind: SpanKind = "INTERNAL", attributes: Attributes | None = None, *, parent: str | None = None
 ) -> Iterator[dict[str, str | int | float | bool]]:
-    """A span below `parent` (default: the current one). What is put into the yielded dict becomes attributes at its end."""
+    """A span below `parent` (default: the current one). What is put into the yielded dict becomes attributes at its
+    end.
+    """
     extra: dict[str, str | int | float | bool] = {}
     above = parent or _traceparent.get()
     tracer = _tracer.get()
@@ -72,7 +79,9 @@ def _exported(
 
     propagator = TraceContextTextMapPropagator()
     context = propagator.extract({"traceparent": above} if above else {})
-    with tracer.start_as_current_span(name, context=context, kind=trace.SpanKind[kind], attributes=attributes) as current:
+    with tracer.start_as_current_span(
+        name, context=context, kind=trace.SpanKind[kind], attributes=attributes
+    ) as current:
         carrier: dict[str, str] = {}
         propagator.inject(carrier)
         with continue_trace(carrier.get("traceparent")):

@@ -16,7 +16,7 @@ class Model(BaseModel):
 
 
 def encode(model: Model) -> bytes:
-    """Compact JSON without the absent. Raises ValueError when a writer invents fields that the model does not declare."""
+    """Compact JSON without the absent. Raises ValueError when a writer invents fields the model does not declare."""
     if model.__pydantic_extra__:
         raise ValueError(f"{type(model).__name__} has no field {', '.join(sorted(model.__pydantic_extra__))}")
     return model.model_dump_json(exclude_none=True, by_alias=True).encode()

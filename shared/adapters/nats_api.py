@@ -50,7 +50,9 @@ def to_message(raw: Msg) -> Message:
     return Message(raw.subject, raw.data, dict(raw.headers or {}))
 
 
-async def api(bus: "NatsBus", call: str, body: dict[str, Any] | None = None, timeout_seconds: float = 5.0) -> dict[str, Any]:
+async def api(
+    bus: "NatsBus", call: str, body: dict[str, Any] | None = None, timeout_seconds: float = 5.0
+) -> dict[str, Any]:
     """One call of `$JS.API.…`. Raises Unavailable, NotFound, OverspillError."""
     if not bus.connected:
         raise Unavailable(what="the bus", why="the connection is down")

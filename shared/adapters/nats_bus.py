@@ -15,7 +15,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.adapters import nats_read
+from shared.adapters import nats_read, nats_work
 from shared.adapters.nats_api import api, raise_for, to_message
 from shared.adapters.nats_kv import NatsKeyValue
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
@@ -32,20 +32,23 @@ log = structlog.get_logger()
 
 ERROR = "Overspill-Error"
 MAX_CONCURRENT_REQUESTS = 256
+RECONNECT_SECONDS = 0.2
 
 
 class Refused(Rejected):
     """{why}"""
 
-    # What a responder answered; carries the responder's own code and status.
+    # What a responder answered, under the responder's own code and status.
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(why=refusal.detail)
+        self.code, self.status = refusal.code, refusal.status
 
 
 def _refused(refusal: Refusal) -> OverspillError:
     if refusal.status == Unavailable.status:
         return Unavailable(what="the answer", why=refusal.detail)
-    error = Refused(why=refusal.detail)
-    error.code, error.status = refusal.code, refusal.status  # type: ignore[misc] - of this instance
-    return error
+    return Refused(refusal)
 
 
 class NatsBus:
@@ -61,13 +64,13 @@ class NatsBus:
     async def connect(
         cls, url: str, credential: Credential | None = None, *, name: str = "overspill", timeout_seconds: float = 10.0
     ) -> AsyncIterator[Self]:
-        """`url`: comma-separated addresses. Raises Unavailable when none answers in time or the credential is refused."""
+        """`url`: comma-separated addresses. Raises Unavailable when none answers or the credential is refused."""
         client = Client()
         bus = cls(client)
         options: dict[str, Any] = {}
         if credential is not None:
             options = {
-                "user_jwt_cb": lambda: credential.jwt.encode(),
+                "user_jwt_cb": credential.jwt.encode,
                 "signature_cb": _signer(credential.seed),
                 "inbox_prefix": credential.inbox_prefix.encode(),
             }
@@ -80,7 +83,7 @@ class NatsBus:
                     reconnected_cb=bus._on_reconnected,
                     disconnected_cb=bus._on_disconnected,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.2,
+                    reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # annotated int, slept as float
                     ping_interval=10,
                     max_outstanding_pings=2,
                     allow_reconnect=True,
@@ -156,7 +159,9 @@ class NatsBus:
     ) -> Message:
         self._require_connection()
         try:
-            reply = await self._nc.request(str(subject), data, timeout=timeout_seconds, headers=_outgoing(headers) or None)
+            reply = await self._nc.request(
+                str(subject), data, timeout=timeout_seconds, headers=_outgoing(headers) or None
+            )
         except nats.errors.NoRespondersError as error:
             raise Unavailable(what=str(subject), why="nobody serves it") from error
         except (TimeoutError, nats.errors.Error, OSError) as error:
@@ -244,8 +249,6 @@ class NatsBus:
         batch: int = 64,
         from_seq: int = 1,
     ) -> AsyncIterator[Delivery]:
-        from shared.adapters import nats_work
-
         return nats_work.work(self, stream, name, filters, ack_wait_seconds, max_pending, batch, from_seq)
 
     async def end_seq(self, stream: Stream) -> int:

@@ -1,4 +1,6 @@
-"""`shared.bus.KeyValue`: a bucket is the stream `KV_<name>` with subjects `$KV.<name>.<key>`, as NATS' own clients lay it out."""
+"""`shared.bus.KeyValue`: a bucket is the stream `KV_<name>` with subjects `$KV.<name>.<key>`, as NATS' own clients lay
+it out.
+"""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING

@@ -1,14 +1,15 @@
 """Reading streams in order through consumers that are thrown away: acknowledgement none, checked for gaps.
 
 nats-py's own ordered consumer drops silently when slow and is blind for long after a server restart; here every
-message's place in the consumer's sequence is checked, heartbeats are awaited, and a reconnect makes a new consumer at once.
+message's place in the consumer's sequence is checked, heartbeats are awaited, and a reconnect makes a new consumer at
+once.
 """
 
 import asyncio
 import base64
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ INACTIVE_SECONDS = 30.0
 RETRY_SECONDS = (0.05, 2.0)
 
 
-class _Broken(Exception):  # noqa: N818 - control flow of this file
+class _Broken(Exception):
     """This consumer can't go on; a new one takes over where it stopped."""
 
 
@@ -59,7 +60,9 @@ async def last(bus: "NatsBus", stream: str, subject: str) -> Message | None:
     except Missing:
         return None
     headers = _parse_headers(base64.b64decode(found["hdrs"])) if found.get("hdrs") else {}
-    return Message(found["subject"], base64.b64decode(found.get("data", "")), headers, found["seq"], _unix_ns(found["time"]))
+    return Message(
+        found["subject"], base64.b64decode(found.get("data", "")), headers, found["seq"], _unix_ns(found["time"])
+    )
 
 
 def _parse_headers(raw: bytes) -> dict[str, str]:
@@ -77,9 +80,10 @@ async def endless(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_se
     position, pause = max(from_seq, 1), RETRY_SECONDS[0]
     while True:
         try:
-            async for message, _ in _consume(bus, stream, filters, position):
-                position, pause = message.seq + 1, RETRY_SECONDS[0]
-                yield message
+            async with contextlib.aclosing(_consume(bus, stream, filters, position)) as consumer:
+                async for message, _ in consumer:
+                    position, pause = message.seq + 1, RETRY_SECONDS[0]
+                    yield message
         except (_Broken, Unavailable, Missing):
             # Not polling: only after a failure, so that a server that is away isn't hammered.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
@@ -87,17 +91,20 @@ async def endless(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_se
 
 
 async def finite(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_seq: int | None) -> AsyncIterator[Message]:
-    """What is there now; `from_seq` None: the last of each subject. Raises Unavailable when reading breaks off for good."""
+    """What is there now; `from_seq` None: the last of each subject. Raises Unavailable when reading breaks off for
+    good.
+    """
     position, tries = from_seq, 0
     while True:
         try:
-            async for message, pending in _consume(bus, stream, filters, position, ends=True):
-                if message is not None:
-                    if position is not None:
-                        position = message.seq + 1
-                    yield message
-                if pending == 0:
-                    return
+            async with contextlib.aclosing(_consume(bus, stream, filters, position, ends=True)) as consumer:
+                async for message, pending in consumer:
+                    if message is not None:
+                        if position is not None:
+                            position = message.seq + 1
+                        yield message
+                    if pending == 0:
+                        return
             return
         except _Broken as error:
             tries += 1
@@ -107,8 +114,10 @@ async def finite(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_seq
 
 async def _consume(
     bus: "NatsBus", stream: str, filters: tuple[str, ...], from_seq: int | None, *, ends: bool = False
-) -> AsyncIterator[tuple[Any, int]]:
-    """Yields (message, pending after it). With `ends`, first (None, 0) if there is nothing. Raises _Broken, Unavailable."""
+) -> AsyncGenerator[tuple[Any, int], None]:
+    """Yields (message, pending after it). With `ends`, first (None, 0) if there is nothing. Raises _Broken,
+    Unavailable.
+    """
     arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
 
     async def on_message(raw: Msg) -> None:
@@ -169,7 +178,9 @@ async def _on_control(bus: "NatsBus", raw: Msg, seen: int) -> None:
         raise _Broken
 
 
-async def _create(bus: "NatsBus", stream: str, name: str, inbox: str, filters: tuple[str, ...], from_seq: int | None) -> int:
+async def _create(
+    bus: "NatsBus", stream: str, name: str, inbox: str, filters: tuple[str, ...], from_seq: int | None
+) -> int:
     """Messages that wait for this consumer."""
     config: dict[str, Any] = {
         "name": name,
@@ -188,7 +199,9 @@ async def _create(bus: "NatsBus", stream: str, name: str, inbox: str, filters: t
     else:
         config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": max(from_seq, 1)}
     config["filter_subjects"] = list(filters) or [">"]
-    answer = await api(bus, f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config, "action": "create"})
+    answer = await api(
+        bus, f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config, "action": "create"}
+    )
     delivered = int(answer.get("delivered", {}).get("consumer_seq", 0))
     return int(answer["num_pending"]) + delivered
 
@@ -198,5 +211,3 @@ async def _discard(bus: "NatsBus", stream: str, name: str) -> None:
     if bus.connected:
         with contextlib.suppress(nats.errors.Error, OSError):
             await bus.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
-
-

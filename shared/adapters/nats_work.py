@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +64,15 @@ async def work(
     while True:
         try:
             await _ensure(bus, stream, name, filters, ack_wait_seconds, max_pending, from_seq)
-            async for delivery in _pull(bus, stream.name, name, batch):
-                yield delivery
+            async with contextlib.aclosing(_pull(bus, stream.name, name, batch)) as pulled:
+                async for delivery in pulled:
+                    yield delivery
         except (Unavailable, Missing):
             # Only after a failure: the server is away or the consumer was removed.
             await asyncio.sleep(RETRY_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311
 
 
-async def _pull(bus: "NatsBus", stream: str, name: str, batch: int) -> AsyncIterator[NatsDelivery]:
+async def _pull(bus: "NatsBus", stream: str, name: str, batch: int) -> AsyncGenerator[NatsDelivery, None]:
     arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
 
     async def on_message(raw: Msg) -> None:
@@ -119,7 +120,13 @@ async def _arrival(arrived: "asyncio.Queue[Msg | None]") -> Msg | None:
 
 
 async def _ensure(
-    bus: "NatsBus", stream: Stream, name: str, filters: tuple[str, ...], ack_wait_seconds: float, max_pending: int, from_seq: int
+    bus: "NatsBus",
+    stream: Stream,
+    name: str,
+    filters: tuple[str, ...],
+    ack_wait_seconds: float,
+    max_pending: int,
+    from_seq: int,
 ) -> None:
     config: dict[str, Any] = {
         "name": name,
@@ -134,4 +141,6 @@ async def _ensure(
         config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": from_seq}
     if filters:
         config["filter_subjects"] = list(filters)
-    await api(bus, f"CONSUMER.CREATE.{stream.name}.{name}", {"stream_name": stream.name, "config": config, "action": ""})
+    await api(
+        bus, f"CONSUMER.CREATE.{stream.name}.{name}", {"stream_name": stream.name, "config": config, "action": ""}
+    )

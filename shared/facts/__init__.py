@@ -1,4 +1,5 @@
-"""What happened, once each, frozen. Named in the past tense and versioned; unknown fields are kept on read, refused on write.
+"""What happened, once each, frozen. Named in the past tense and versioned; unknown fields are kept on read, refused
+on write.
 
 Any fact may come twice, late or out of order. A fact of an older epoch changes nothing.
 """

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from shared.facts.core import Fact
-from shared.wire import Model
 from shared.ids import ClusterId, Epoch, JobId, MachineId, StepNumber, TenantId
 from shared.lifecycle import Reason
+from shared.wire import Model
 
 Outcome = Literal["succeeded", "failed", "cancelled", "timed_out", "error"]
 
@@ -35,7 +35,9 @@ class AttemptStarted(AttemptFact, kind="attempt.started"):
 
 
 class Spans(Model):
-    """Where the attempt's time went, seconds by the runner's monotonic clock. `user` is the steps' own; the rest is the system's."""
+    """Where the attempt's time went, seconds by the runner's monotonic clock. `user` is the steps' own; the rest is
+    the system's.
+    """
 
     prepare_seconds: float = 0.0
     """From accepting the order to the workspace being ready."""
@@ -48,7 +50,9 @@ class Spans(Model):
 
 
 class AttemptEnded(AttemptFact, kind="attempt.ended"):
-    """The attempt is over; nothing of it runs any more, or whatever does can change nothing. One per epoch: expected sequence 0."""
+    """The attempt is over; nothing of it runs any more, or whatever does can change nothing. One per epoch: expected
+    sequence 0.
+    """
 
     outcome: Outcome
     reason: Reason

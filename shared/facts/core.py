@@ -9,13 +9,13 @@ class Fact(Model):
     """One thing that happened. Subclasses say `class X(Fact, kind="step.ended", version=1)`."""
 
     kind: ClassVar[str]
-    version: ClassVar[int]
+    fact_version: ClassVar[int]
 
     def __init_subclass__(cls, *, kind: str = "", version: int = 1, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if kind:
             cls.kind = kind
-            cls.version = version
+            cls.fact_version = version
 
     @classmethod
     def token(cls) -> str:
@@ -25,4 +25,4 @@ class Fact(Model):
     @classmethod
     def event_type(cls) -> str:
         """The CloudEvents `type`: `overspill.step.ended.v1`."""
-        return f"overspill.{cls.kind}.v{cls.version}"
+        return f"overspill.{cls.kind}.v{cls.fact_version}"

@@ -6,11 +6,11 @@ from pydantic import Field
 
 from shared.facts.attempt import Spans
 from shared.facts.core import Fact
-from shared.wire import Model
 from shared.ids import ClusterId, Epoch, JobId, MachineId, PoolId, StepNumber, TenantId
 from shared.lifecycle import TERMINAL, JobState, Reason
 from shared.needs import Needs
 from shared.spec_words import OnLost
+from shared.wire import Model
 
 RECORD_LIMIT_BYTES = 4096
 
@@ -33,7 +33,9 @@ class PastAttempt(Model):
 
 
 class JobRecord(Fact, kind="job.recorded"):
-    """Everything that decides about a job, at most 4 KiB. The gateway creates it; the leading scheduler does every other write."""
+    """Everything that decides about a job, at most 4 KiB. The gateway creates it; the leading scheduler does every
+    other write.
+    """
 
     tenant: TenantId
     job: JobId

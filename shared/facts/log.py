@@ -49,7 +49,8 @@ class LogChunk:
         try:
             offset = int(headers[OFFSET])
             times = tuple(
-                (offset + int(at), int(ms)) for at, _, ms in (pair.partition(":") for pair in headers.get(TIMES, "").split())
+                (offset + int(at), int(ms))
+                for at, _, ms in (pair.partition(":") for pair in headers.get(TIMES, "").split())
             )
             total = int(headers[TOTAL]) if LAST in headers else None
         except (KeyError, ValueError) as error:

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from shared.facts.core import Fact
-from shared.wire import Model
 from shared.ids import ClusterId, Epoch, JobId, MachineId, PoolId, TenantId
 from shared.needs import Capacity
+from shared.wire import Model
 
 Isolation = Literal["process", "podman", "containerd", "pod"]
 
