@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 PATIENCE_SECONDS = 60.0  # far beyond what anything here takes: only a hang is as slow
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -106,7 +106,7 @@ class AttemptDir:
         number: int,
         command: Command,
         *,
-        next: int | str = "finish",
+        next: int | str = "finish",  # noqa: A002 - the protocol's word
         env: Mapping[str, str] | None = None,
         ready: Command | None = None,
         cgroups: Sequence[Path] = (),
@@ -129,7 +129,7 @@ class AttemptDir:
             (where / "ready.argv").write_bytes(strings(argv_of(ready)))
         return where
 
-    def chain(self, *commands: Command, **config: str | int) -> list[int]:
+    def chain(self, *commands: Command, **config: Any) -> list[int]:
         """Prepare foreground steps 001 to N, each posting on to the next one."""
         numbers = list(range(1, len(commands) + 1))
         for number, command in zip(numbers, commands, strict=True):
@@ -148,10 +148,17 @@ class AttemptDir:
     def go(self, number: int, word: str = "ok") -> None:
         self.post(f"go/{number:03d}", word)
 
-    def start(self, *numbers: int, tee: bool = False, stdout: int = subprocess.DEVNULL, **popen: object) -> Running:
-        command = [str(self.binary), "run", *(["--tee"] if tee else []), str(self.root)]
+    def start(
+        self,
+        *numbers: int,
+        tee: bool = False,
+        stdout: int = subprocess.DEVNULL,
+        prefix: Sequence[str] = (),
+        **popen: Any,
+    ) -> Running:
+        command = [*prefix, str(self.binary), "run", *(["--tee"] if tee else []), str(self.root)]
         command += [f"{number:03d}" for number in numbers]
-        process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, **popen)  # type: ignore[call-overload]
+        process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, **popen)
         return Running(process)
 
     def run(self, *numbers: int, word: str | None = "ok") -> tuple[int, str]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -151,30 +152,38 @@ def test_cpu_time_is_counted_over_the_whole_tree_and_all_tries(attempt: AttemptD
     assert four > 1.5 * one
 
 
-def test_a_step_starts_in_its_own_session_with_clean_signals_and_descriptors(attempt: AttemptDir) -> None:
-    attempt.step(1, "cat /proc/$$/status; ls -l /proc/$$/fd; cut -d' ' -f5,6 /proc/$$/stat; echo pid $$")
+def test_a_step_starts_as_the_leader_of_its_own_session(attempt: AttemptDir) -> None:
+    attempt.step(1, ["cut", "-d ", "-f1,5,6", "/proc/self/stat"])
+    attempt.run(1)
+    pid, group, session = attempt.log(1).split()
+    assert pid == group == session
+
+
+def test_a_step_starts_with_no_signal_blocked_or_ignored(attempt: AttemptDir) -> None:
+    attempt.step(1, ["grep", "^Sig[BIC]", "/proc/self/status"])
+    attempt.go(1)
+    # Python ignores SIGPIPE, and Popen would restore it.
+    with attempt.start(1, restore_signals=False) as running:
+        assert running.wait() == 0
+    masks = dict(line.split(":\t") for line in attempt.log(1).decode().splitlines())
+    assert set(masks) == {"SigBlk", "SigIgn", "SigCgt"}
+    assert (int(masks["SigBlk"], 16), int(masks["SigIgn"], 16)) == (0, 0)
+
+
+def test_a_step_inherits_no_descriptor_but_its_own_three(attempt: AttemptDir) -> None:
+    attempt.step(1, ["ls", "-l", "/proc/self/fd"])
     attempt.go(1)
     leak = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(leak, True)
     try:
-        with attempt.start(
-            1, close_fds=False, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
-        ) as running:
+        with attempt.start(1, close_fds=False) as running:
             assert running.wait() == 0
     finally:
         os.close(leak)
-    text = attempt.log(1).decode()
-    for mask in ("SigBlk", "SigIgn", "SigCgt"):
-        value = next(line for line in text.splitlines() if line.startswith(mask)).split()[1]
-        assert int(value, 16) & ~0x2 & ~(1 << 31) & ~(1 << 32) == 0 or mask == "SigCgt", f"{mask} {value}"
-    descriptors = [line.split() for line in text.splitlines() if "->" in line]
-    assert {words[-3] for words in descriptors if int(words[-3]) < 3} == {"0", "1", "2"}
-    assert [words[-1] for words in descriptors if words[-3] == "0"] == ["/dev/null"]
-    assert not [words for words in descriptors if "inotify" in words[-1] or "signalfd" in words[-1]]
-    assert str(leak) not in {words[-3] for words in descriptors}
-    *_, ids, last = text.splitlines()
-    pid = last.split()[1]
-    assert ids.split() == [pid, pid]
+    found = [line.split()[-3::2] for line in attempt.log(1).decode().splitlines() if "->" in line]
+    assert [number for number, _ in found] == ["0", "1", "2", "3"]  # 3 is the directory that ls reads
+    assert found[0][1] == "/dev/null"
+    assert found[1][1] == found[2][1]
 
 
 # A memory cgroup of the step's own, in either version of the kernel's interface.
@@ -193,17 +202,17 @@ needs_memory_cgroup = pytest.mark.skipif(ROOT is None, reason="needs root and a 
 
 
 @pytest.fixture
-def memory_cgroup(request: pytest.FixtureRequest) -> "Path":
+def memory_cgroup(request: pytest.FixtureRequest) -> Iterator[Path]:
     assert ROOT is not None
     group = ROOT / f"overspill-test-{os.getpid()}-{abs(hash(request.node.name)) % 10**8}"
     group.mkdir()
-    request.addfinalizer(group.rmdir)
     for limit in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max"):
         if (group / limit).exists():
             (group / limit).write_text(str(64 << 20))
     if (group / "memory.swap.max").exists():
         (group / "memory.swap.max").write_text("0")
-    return group
+    yield group
+    group.rmdir()
 
 
 @needs_memory_cgroup

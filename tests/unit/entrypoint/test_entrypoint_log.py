@@ -4,6 +4,8 @@ import os
 import socket
 import struct
 import subprocess
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from attempt_dir import PATIENCE_SECONDS, AttemptDir
@@ -36,7 +38,7 @@ def test_the_index_is_monotone_and_its_offsets_are_in_the_log(attempt: AttemptDi
     found, end, log = records(attempt, 1), attempt.exit(1), attempt.log(1)
     assert found[0][0] == 0
     assert len(found) > 1
-    for (offset, at), (next_offset, next_at) in zip(found, found[1:], strict=False):
+    for (offset, at), (next_offset, next_at) in pairwise(found):
         assert offset < next_offset < len(log)
         assert next_at - at >= 9_000_000  # one each 10 ms; the wall clock may be slewed
         assert log[next_offset - 1 : next_offset] == b"\n"
@@ -170,7 +172,7 @@ def test_a_file_as_stdout_gets_everything_after_what_was_there(attempt: AttemptD
     assert copy.read_bytes() == b"before\n" + attempt.log(1)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_disk_that_takes_no_more_is_told_and_the_step_goes_on(attempt: AttemptDir) -> None:
     attempt.step(1, "echo lost; exit 0")
     attempt.path(1, "log").symlink_to("/dev/full")
