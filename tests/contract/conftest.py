@@ -1,6 +1,5 @@
 """A real nats-server without accounts: what the adapters promise does not depend on who may do what."""
 
-import json
 import shutil
 import signal
 import subprocess
