@@ -127,11 +127,20 @@ void environment_check(int step, char *why, size_t size) {
     free(file.data);
 }
 
+static bool sealed_empty[STEP_MAX + 1];
+
+void environment_seal(int step) {
+    char path[PATH_MAX_BYTES];
+    struct stat about;
+    sealed_empty[step] = stat(step_path(path, step, "env.out"), &about) == 0 && about.st_size == 0;
+}
+
 /* Takes all of a lower step's env.out or, when something is wrong with it, nothing: its own exit says so. */
 static void merge(struct environment *env, int step) {
     char path[PATH_MAX_BYTES];
     struct stat about;
     struct blob file;
+    if (sealed_empty[step]) return;
     step_path(path, step, "env.out");
     if (stat(path, &about) != 0 || about.st_size == 0 || !read_whole(path, &file)) return;
     struct cursor check = cursor_of(&file), take = cursor_of(&file);

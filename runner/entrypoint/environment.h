@@ -18,4 +18,6 @@ const char *environment_get(const struct environment *env, const char *name);
 
 /* Whether a step's env.out can be taken: `why` is empty, or says in one line what is wrong with it. */
 void environment_check(int step, char *why, size_t size);
+/* Says that nothing can write to the step's env.out any more: an empty one needs no look before every later step. */
+void environment_seal(int step);
 #endif

@@ -18,13 +18,13 @@ static bool read_open(int fd, size_t expected, struct blob *out) {
         ssize_t n = read(fd, data + length, room - length);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) break;
+        bool at_end = (size_t)n < room - length; /* of a regular file, a short read says so */
         length += (size_t)n;
-        if (n == 0) {
+        if (at_end) {
             data[length] = '\0';
             *out = (struct blob){data, length};
             return true;
         }
-        if (length < room) continue;
         if (room > FILE_MAX_BYTES) {
             errno = EFBIG;
             break;

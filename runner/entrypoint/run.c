@@ -67,16 +67,22 @@ static enum turn wait_for_turn(struct run *r, int step) {
     }
 }
 
+/* A config never changes, so each is read for its mode once. */
+static enum { UNKNOWN, IS_FOREGROUND, IS_BACKGROUND } modes[STEP_MAX + 1];
+
+static void remember_mode(int step, const struct config *config) {
+    modes[step] = config->mode == BACKGROUND ? IS_BACKGROUND : IS_FOREGROUND;
+}
+
 /* Whether a background step below `step` has failed by now: unlike the others it may after it has posted on. */
 static bool background_failed(int step) {
-    static enum { UNKNOWN, IS_FOREGROUND, IS_BACKGROUND } modes[STEP_MAX + 1]; /* a config never changes */
     char path[PATH_MAX_BYTES], verdict[WORD_BYTES], killed_for[WORD_BYTES];
     for (int below = 1; below < step; below++) {
         if (modes[below] == UNKNOWN) {
             if (!exists(step_path(path, below, "config"))) continue;
             struct config config;
             config_read(below, &config);
-            modes[below] = config.mode == BACKGROUND ? IS_BACKGROUND : IS_FOREGROUND;
+            remember_mode(below, &config);
             config_free(&config);
         }
         if (modes[below] == IS_BACKGROUND && read_exit(below, verdict, killed_for) && strcmp(verdict, "failed") == 0)
@@ -113,19 +119,16 @@ static void skip(const struct turn_of *turn, const char *killed_for) {
 }
 
 /* The step ended when this process, or one before it, ran it. What it would have posted may be missing. */
-static void pass_over(struct run *r, int step, const char *verdict, const char *killed_for) {
+static void pass_over(struct run *r, int step, const struct config *config, const char *verdict, const char *killed_for) {
     char path[PATH_MAX_BYTES], word[WORD_BYTES];
-    struct config config;
-    config_read(step, &config);
     snprintf(path, sizeof path, "go/%03d", step);
     bool came_ok = read_word(path, word, sizeof word) && strcmp(word, "ok") == 0;
-    struct turn_of turn = {step, &config, !came_ok || strcmp(verdict, "ok") != 0};
+    struct turn_of turn = {step, config, !came_ok || strcmp(verdict, "ok") != 0};
     look(r);
     bool cancelled = r->cancel[0] || strcmp(killed_for, "cancel") == 0 || strcmp(killed_for, "stale") == 0 ||
                      strcmp(killed_for, "fenced") == 0;
-    if (cancelled) post_cancelled(&config);
+    if (cancelled) post_cancelled(config);
     else post_on(&turn);
-    config_free(&config);
 }
 
 /* Holds the step against a second entrypoint that was started for it by mistake. Released by close, or our death. */
@@ -156,27 +159,20 @@ static void take_turn(struct run *r, struct turn_of *turn) {
     else post_on(turn); /* again, for a background step that had been ready: it changes nothing */
 }
 
-static void do_step(struct run *r, int step) {
+static void do_step(struct run *r, int step, const struct config *config) {
     char verdict[WORD_BYTES], killed_for[WORD_BYTES];
     if (read_exit(step, verdict, killed_for)) {
-        pass_over(r, step, verdict, killed_for);
+        pass_over(r, step, config, verdict, killed_for);
         return;
     }
     enum turn when = wait_for_turn(r, step);
     int claimed = claim(step);
-    if (read_exit(step, verdict, killed_for)) { /* by another entrypoint, while we waited */
-        pass_over(r, step, verdict, killed_for);
-        close(claimed);
-        return;
-    }
+    struct turn_of turn = {step, config, when == TURN_FAILED};
     refuse_if_unknown(step);
-    struct config config;
-    config_read(step, &config);
-    struct turn_of turn = {step, &config, when == TURN_FAILED};
-    if (when == TURN_NEVER) skip(&turn, cancel_reason(r));
-    else if (!applies(config.condition, turn.failed)) skip(&turn, "none");
+    if (read_exit(step, verdict, killed_for)) pass_over(r, step, config, verdict, killed_for); /* another was faster */
+    else if (when == TURN_NEVER) skip(&turn, cancel_reason(r));
+    else if (!applies(config->condition, turn.failed)) skip(&turn, "none");
     else take_turn(r, &turn);
-    config_free(&config);
     close(claimed);
 }
 
@@ -186,7 +182,7 @@ static void last_duty(void) {
 }
 
 /* A background step that isn't the last of this process gets a process, and thereby descendants, of its own. */
-static void fork_supervisor(struct run *r, int step) {
+static void fork_supervisor(struct run *r, int step, const struct config *config) {
     pid_t parent = getpid(), pid = fork();
     if (pid < 0) give_up("can't fork for background step %03d: %s", step, strerror(errno));
     if (pid > 0) {
@@ -200,16 +196,8 @@ static void fork_supervisor(struct run *r, int step) {
     loop_open(&r->loop);
     loop_watch(&r->loop);
     if (getppid() != parent) r->loop.ended_by = SIGTERM; /* it died before it could be noticed */
-    do_step(r, step);
+    do_step(r, step, config);
     exit(0);
-}
-
-static bool is_background(int step) {
-    struct config config;
-    config_read(step, &config);
-    enum mode mode = config.mode;
-    config_free(&config);
-    return mode == BACKGROUND;
 }
 
 static void enter(const char *directory) {
@@ -231,8 +219,12 @@ int run_steps(const char *directory, const int *steps, size_t count, bool tee) {
     if (tee) tee_open(&run.tee);
     loop_watch(&run.loop);
     for (size_t i = 0; i < count; i++) {
-        if (i + 1 < count && is_background(steps[i])) fork_supervisor(&run, steps[i]);
-        else do_step(&run, steps[i]);
+        struct config config;
+        config_read(steps[i], &config);
+        remember_mode(steps[i], &config);
+        if (config.mode == BACKGROUND && i + 1 < count) fork_supervisor(&run, steps[i], &config);
+        else do_step(&run, steps[i], &config);
+        config_free(&config);
     }
     while (run.children.supervisor_count > 0) {
         look(&run);

@@ -61,11 +61,13 @@ static void finish_log(struct step *s, struct outcome *o) {
 
 void step_run(struct run *run, int number, const struct config *config, struct outcome *o, void (*ready)(void *), void *context) {
     struct step s = {.run = run, .number = number, .config = config, .on_ready = ready, .context = context};
-    struct strings argv, probe;
+    struct strings argv;
     struct environment env;
+    bool background = config->mode == BACKGROUND;
     strings_read(number, "argv", &argv);
     if (argv.count == 0) give_up("steps/%03d/argv is empty", number);
-    bool has_probe = strings_read_if_any(number, "ready.argv", &probe) && probe.count > 0;
+    struct strings probe = {0};
+    bool has_probe = background && strings_read_if_any(number, "ready.argv", &probe) && probe.count > 0;
     environment_read(number, &env);
     const char *path = environment_get(&env, "PATH");
     s.argv = argv.items;
@@ -87,6 +89,7 @@ void step_run(struct run *run, int number, const struct config *config, struct o
     o->duration = mono_ns() - began;
     o->ended_wall = wall_ns();
 
+    if (!background) environment_seal(number);
     finish_log(&s, o);
     environment_free(&env);
     strings_free(&argv);
