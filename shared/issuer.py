@@ -1,0 +1,17 @@
+"""Who makes credentials of the bus. `shared.adapters.identity.Identity` is the real one."""
+
+from typing import Protocol
+
+from shared.credential import Credential
+from shared.flow import Party
+
+
+class Issuer(Protocol):
+    def credential(
+        self, party: Party, *, tenant: str | None = None, expires_seconds: float | None = None
+    ) -> Credential:
+        """A credential that allows exactly what `party` says, in the account of `tenant` when the party is a tenant's.
+
+        Pure computation (signing). Raises OverspillError for a tenant without an account.
+        """
+        ...
