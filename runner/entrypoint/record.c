@@ -82,7 +82,9 @@ static void add(struct text *t, const char *format, ...) {
 }
 
 bool record_exit(int step, const struct config *config, const struct outcome *o) {
-    bool failed = !o->went_well && !config->continue_on_error;
+    /* What may fail may not therefore be taken for done when it was cancelled. */
+    bool cancelled = strcmp(o->state, "cancelled") == 0 || strcmp(o->state, "skipped") == 0;
+    bool failed = !o->went_well && (cancelled || !config->continue_on_error);
     struct text t = {0};
     add(&t, "state %s\n", o->state);
     if (o->has_code) add(&t, "code %d\n", o->code);

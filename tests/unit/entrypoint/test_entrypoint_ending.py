@@ -59,6 +59,25 @@ def test_a_crowd_of_descendants_is_hunted_down(attempt: AttemptDir) -> None:
     assert [pid for pid in pids_in(attempt.work / "pids") if alive(pid)] == []
 
 
+def test_descendants_that_keep_forking_are_outrun(attempt: AttemptDir) -> None:
+    """Each generation leaves its session, forks the next one and dies, so that no look finds it twice."""
+    generation = (
+        "import os, time\n"
+        "open('first', 'a').write('x')\n"
+        "while True:\n"
+        "    if os.fork(): os._exit(0)\n"
+        "    os.setsid()\n"
+        "    time.sleep(0.001)\n"
+        "    open('last', 'w').write(str(os.getpid()))\n"
+    )
+    (attempt.work / "generation.py").write_text(generation)
+    attempt.step(1, "python3 generation.py & while ! test -s first; do sleep 0.01; done")
+    assert attempt.run(1)[0] == 0
+    assert "message" not in attempt.exit(1)
+    last = attempt.work / "last"
+    assert not (last.exists() and last.read_text() and alive(int(last.read_text())))
+
+
 def test_a_step_that_takes_too_long_is_ended(attempt: AttemptDir) -> None:
     attempt.step(1, "exec sleep 1000", timeout_ms=50)
     attempt.run(1)
@@ -112,6 +131,18 @@ def test_a_cancel_ends_the_running_step_and_everything_after_it(attempt: Attempt
     assert {attempt.exit(n)["killed_for"] for n in (1, 2, 3)} == {word}
     assert {attempt.exit(n)["verdict"] for n in (1, 2, 3)} == {"failed"}
     assert attempt.word("go/002") is None
+    assert attempt.finish == "cancelled"
+
+
+def test_a_step_that_may_fail_is_no_success_when_it_was_cancelled(attempt: AttemptDir) -> None:
+    attempt.step(1, "echo > up; exec sleep 1000", next=2, continue_on_error=1)
+    attempt.step(2, "true", continue_on_error=1)
+    attempt.go(1)
+    with attempt.start(1, 2) as running:
+        attempt.until_file("up")
+        attempt.post("cancel", "cancel")
+        running.wait()
+    assert {attempt.exit(n)["verdict"] for n in (1, 2)} == {"failed"}
     assert attempt.finish == "cancelled"
 
 
