@@ -1,0 +1,61 @@
+"""Everything this service is made of, from top to bottom."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import structlog
+
+from services.cache.handlers import Door
+from services.cache.settings import Settings
+from services.cache.sweep import sweep_due, sweep_logs
+from shared.bus import Bus
+from shared.clock import Clock, SystemClock
+from shared.errors import OverspillError
+from shared.flow import TENANTS, Ask, Svc
+from shared.objects import Objects
+
+log = structlog.get_logger()
+
+QUEUE = "cache"
+
+
+async def serve(
+    settings: Settings, bus: Bus, objects: Objects, ready: asyncio.Event, clock: Clock | None = None
+) -> None:
+    """Runs until cancelled. `ready` is set once questions are answered."""
+    clock = clock or SystemClock()
+    door = Door(settings, bus, objects, clock)
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        for subject, responder in (
+            (str(Svc("cache", "source-upload")), door.source_upload),
+            (str(Svc("cache", "source-check")), door.source_check),
+            (str(Svc("cache", "download")), door.download),
+            (Ask.filter(op="urls"), door.urls),
+        ):
+            await stack.enter_async_context(bus.serve(subject, responder, queue=QUEUE))
+        ready.set()
+
+        async def due() -> None:
+            await sweep_due(objects, clock.now(), settings.sweep_limit)
+
+        async def logs() -> None:
+            keep = await _log_keep_seconds(bus, settings.log_keep_seconds)
+            await sweep_logs(objects, keep, clock.now())
+
+        tasks.create_task(_every(settings.sweep_every_seconds, due))
+        tasks.create_task(_every(settings.log_sweep_every_seconds, logs))
+
+
+async def _log_keep_seconds(bus: Bus, default_seconds: float) -> dict[str, float]:
+    return dict.fromkeys(await bus.bucket(TENANTS).all(), default_seconds)
+
+
+async def _every(seconds: float, sweep: Callable[[], Awaitable[None]]) -> None:
+    """The first sweep comes after a whole interval: a start has better things to do."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await sweep()
+        except OverspillError as error:
+            log.warning("sweep_put_off", error=str(error))
