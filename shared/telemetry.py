@@ -38,6 +38,11 @@ def current_traceparent() -> str | None:
     return _traceparent.get()
 
 
+def exporting() -> bool:
+    """Whether spans go anywhere: hot paths skip describing them otherwise."""
+    return _tracer.get() is not None
+
+
 def new_traceparent(*, sampled: bool) -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-{'01' if sampled else '00'}"
 

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from shared.adapters import nats_read, nats_work
 from shared.adapters.nats_api import api, raise_for, to_message
 from shared.adapters.nats_kv import NatsKeyValue
+from shared.adapters.nats_spans import answering, asking, sending
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
 from shared.credential import Credential
 from shared.errors import OutcomeUnknown, OverspillError, Rejected, Unavailable
@@ -130,8 +131,18 @@ class NatsBus:
         message_id: str | None = None,
         timeout_seconds: float = 5.0,
     ) -> Stored:
-        name = str(subject)
-        out = _outgoing(headers)
+        with sending(subject):
+            return await self._publish(str(subject), data, _outgoing(headers), expect_seq, message_id, timeout_seconds)
+
+    async def _publish(
+        self,
+        name: str,
+        data: bytes,
+        out: dict[str, str],
+        expect_seq: int | None,
+        message_id: str | None,
+        timeout_seconds: float,
+    ) -> Stored:
         if expect_seq is not None:
             out["Nats-Expected-Last-Subject-Sequence"] = str(expect_seq)
         if message_id is not None:
@@ -159,9 +170,10 @@ class NatsBus:
     ) -> Message:
         self._require_connection()
         try:
-            reply = await self._nc.request(
-                str(subject), data, timeout=timeout_seconds, headers=_outgoing(headers) or None
-            )
+            with asking(subject):
+                reply = await self._nc.request(
+                    str(subject), data, timeout=timeout_seconds, headers=_outgoing(headers) or None
+                )
         except nats.errors.NoRespondersError as error:
             raise Unavailable(what=str(subject), why="nobody serves it") from error
         except (TimeoutError, nats.errors.Error, OSError) as error:
@@ -187,7 +199,8 @@ class NatsBus:
 
     async def _answer(self, raw: Msg, responder: Responder) -> None:
         message = to_message(raw)
-        with continue_trace(message.headers.get(TRACEPARENT)):
+        parent = message.headers.get(TRACEPARENT)
+        with continue_trace(parent), answering(message.subject, parent):
             try:
                 data, headers = await responder(message)
             except OverspillError as error:
