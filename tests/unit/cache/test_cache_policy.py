@@ -26,7 +26,8 @@ TREE = "ab" * 32
 def record(state: JobState, epoch: int) -> JobRecord:
     return JobRecord(
         tenant="acme", job="j1", name="n", state=state, created_unix_ns=1, content_hash="x", timeout_seconds=1,
-        step_count=1, needs=Needs(cpu_millis=1, memory_bytes=1, disk_bytes=0), submitted_by="me", epoch=epoch, write_id="w",
+        step_count=1, needs=Needs(cpu_millis=1, memory_bytes=1, disk_bytes=0), submitted_by="me",
+        epoch=epoch, write_id="w",
     )  # fmt: skip
 
 
