@@ -254,6 +254,7 @@ class Party:
     works: tuple[Stream, ...] = ()
     buckets: tuple[Bucket, ...] = ()
     writes_buckets: tuple[Bucket, ...] = ()
+    purges: tuple[Stream, ...] = ()
     why: str = ""
 
 
@@ -295,6 +296,7 @@ SCHEDULER = Party(
     reads=(JOBS, EVT, METRICS, ORDERS, DONE),
     buckets=(TENANTS, CLUSTERS, LIMITS, LEASE),
     writes_buckets=(LEASE,),
+    purges=(JOBS, ORDERS),
     why="moves every job from queued to its end; only the leader writes",
 )
 CLUSTER_METRICS = Party(
@@ -304,6 +306,7 @@ CLUSTER_METRICS = Party(
     subscribes=(Beat.filter(), svc("cluster-metrics")),
     reads=(METRICS,),
     buckets=(CLUSTERS,),
+    purges=(METRICS,),
     why="turns heartbeats into each cluster's picture",
 )
 LOG_COLLECTOR = Party(

@@ -193,6 +193,7 @@ class NatsBus:
 
             subscription = await self._nc.subscribe(subject, queue=queue, cb=on_request)
             try:
+                await self._flush()
                 yield
             finally:
                 await _unsubscribe(subscription)

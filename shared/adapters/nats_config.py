@@ -1,0 +1,66 @@
+"""The text of nats-server's configuration for an identity."""
+
+from pathlib import Path
+
+import orjson
+
+from shared.adapters.identity import Identity
+from shared.flow import STREAMS
+
+_HEADERS_BYTES = 65_536
+MAX_PAYLOAD_BYTES = max(stream.max_message_bytes for stream in STREAMS) + _HEADERS_BYTES
+"""The largest message a stream takes, and room for its headers."""
+SYNC_INTERVAL_SECONDS = 1
+"""How long an acknowledged message may be only in the kernel's memory.
+
+A killed server loses nothing whatever this is; a machine that loses power loses at most this second, where the
+server's own default of two minutes loses two minutes. `always` would halve what the bus can carry."""
+
+
+def server_config(
+    identity: Identity,
+    directory: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = -1,
+    sync_interval_seconds: float | None = SYNC_INTERVAL_SECONDS,
+    monitor: str | None = None,
+) -> str:
+    """`directory` holds streams, account JWTs and the ports file. `port` -1: a free one, told in the ports file.
+
+    `sync_interval_seconds` None: every message before its acknowledgement. `monitor`: address of the HTTP monitoring,
+    which knows no credentials; None: off.
+    """
+    preload = "\n".join(f"  {account.public}: {account.jwt}" for account in identity.accounts())
+    sync = "always" if sync_interval_seconds is None else orjson.dumps(f"{sync_interval_seconds}s").decode()
+    lines = [
+        'server_name: "overspill"',
+        f"host: {_text(host)}",
+        f"port: {port}",
+        f"ports_file_dir: {_text(directory)}",
+        f"http: {_text(monitor)}" if monitor else "",
+        f"max_payload: {MAX_PAYLOAD_BYTES}",
+        "max_control_line: 4096",
+        'write_deadline: "10s"',
+        'lame_duck_duration: "30s"',
+        "jetstream {",
+        f"  store_dir: {_text(directory / 'jetstream')}",
+        f"  sync_interval: {sync}",
+        "}",
+        f"operator: {identity.operator_jwt()}",
+        f"system_account: {identity.system_account}",
+        "resolver {",
+        "  type: full",
+        f"  dir: {_text(directory / 'accounts')}",
+        "  allow_delete: false",
+        "}",
+        "resolver_preload {",
+        preload,
+        "}",
+    ]
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def _text(value: object) -> str:
+    """A quoted string as the configuration wants it."""
+    return orjson.dumps(str(value)).decode()
