@@ -15,7 +15,6 @@ class Settings(BaseSettings):
     source_keep_seconds: float = Field(
         default=14 * DAY, gt=0, description="an uploaded tree is kept this long after its last use"
     )
-    log_keep_seconds: float = Field(default=30 * DAY, gt=0, description="logs of a tenant whose record does not say")
     sweep_every_seconds: float = Field(default=600.0, gt=0)
     log_sweep_every_seconds: float = Field(default=6 * 3600.0, gt=0)
     sweep_limit: int = Field(default=10_000, ge=1, description="objects looked at in one sweep of what is due")

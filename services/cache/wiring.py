@@ -14,6 +14,8 @@ from shared.clock import Clock, SystemClock
 from shared.errors import OverspillError
 from shared.flow import TENANTS, Ask, Svc
 from shared.objects import Objects
+from shared.tenancy import TenantRecord
+from shared.wire import decode
 
 log = structlog.get_logger()
 
@@ -40,15 +42,17 @@ async def serve(
             await sweep_due(objects, clock.now(), settings.sweep_limit)
 
         async def logs() -> None:
-            keep = await _log_keep_seconds(bus, settings.log_keep_seconds)
+            keep = await _log_keep_seconds(bus)
             await sweep_logs(objects, keep, clock.now())
 
         tasks.create_task(_every(settings.sweep_every_seconds, due))
         tasks.create_task(_every(settings.log_sweep_every_seconds, logs))
 
 
-async def _log_keep_seconds(bus: Bus, default_seconds: float) -> dict[str, float]:
-    return dict.fromkeys(await bus.bucket(TENANTS).all(), default_seconds)
+async def _log_keep_seconds(bus: Bus) -> dict[str, float]:
+    """By tenant. Logs of a tenant without a record stay."""
+    entries = await bus.bucket(TENANTS).all()
+    return {tenant: decode(TenantRecord, entry.value).log_retention_seconds for tenant, entry in entries.items()}
 
 
 async def _every(seconds: float, sweep: Callable[[], Awaitable[None]]) -> None:
