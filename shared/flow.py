@@ -312,7 +312,7 @@ CLUSTER_METRICS = Party(
 LOG_COLLECTOR = Party(
     "log-collector",
     "hub",
-    publishes=(svc("cache"), Buried.filter(service="log-collector")),
+    publishes=(svc("log-collector"), Buried.filter(service="log-collector")),
     subscribes=(svc("log-collector"), Ask.filter(op="durable")),
     reads=(LOG,),
     works=(LOG,),

@@ -137,6 +137,10 @@ class LogAsked(Model):
     """Begin at the first byte that came at or after this instant, if that is later than `offset`."""
 
 
+ANSWER = "Overspill-Answer"
+"""Header of a reply whose payload is bytes: what is to be said of them."""
+
+
 class LogTold(Model):
     """Rides in header `Overspill-Answer` of a reply whose payload is the bytes."""
 
@@ -150,6 +154,20 @@ class LogTold(Model):
     """(offset, unix milliseconds), ascending, covering the payload."""
     missing_bytes: int = 0
     """Known to have been written but lost with their machine."""
+    verified: bool | None = None
+    """The whole log has the sha256 the runner said. Told with the log's last bytes; None: not known, or bytes are missing."""
+
+
+class ForgetAsked(Model):
+    """svc.log-collector.forget: delete all logs of a job that is over."""
+
+    tenant: TenantId
+    job: JobId
+
+
+class ForgetTold(Model):
+    objects: int
+    """How many were deleted."""
 
 
 class WhyAsked(Model):
