@@ -34,6 +34,8 @@ class MachineBeat(Fact, kind="machine.beat"):
     allocatable: Capacity
     attempts: list[Running] = Field(default_factory=list)
     draining: bool = False
+    leaving: bool = False
+    """The agent takes its leave in order: this is its last beat."""
     beat_seconds: float = 2.0
 
 

@@ -1,0 +1,239 @@
+"""One machine's agent: what is here, and the one place that performs effects."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from runner.agent.claiming import ORDER_FILE, ClaimedBefore, Claims
+from runner.agent.custody import Custody, Means
+from runner.agent.disposal import discard, empty_all
+from runner.agent.model import Claim, Decline, Effect, End, Hold, Key, Local, Refuse, Release, View
+from runner.agent.orders import OrderBook
+from runner.agent.policy import reconcile
+from runner.protocol.attempt import NoAttempt, read_attempt
+from runner.protocol.directory import AttemptDir, read_whole
+from runner.protocol.layout import groups
+from shared.errors import OverspillError, Rejected
+from shared.facts.machine import Running
+from shared.facts.order import Desired, Order
+from shared.lifecycle import Reason
+from shared.needs import Capacity
+from shared.requests import Grant
+from shared.wire import decode
+
+log = structlog.get_logger()
+
+MAX_SETTLED = 10_000
+
+
+class NoContainers(Rejected):
+    """Step {step} names an image, and this machine runs steps as processes: send the job to one that has containers."""
+
+    code = "no_containers"
+
+
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """An attempt on its way in."""
+
+    order: Order
+    task: "asyncio.Task[None]"
+
+
+class Agent:
+    """Its state is the attempts here and the order book; everything else is asked."""
+
+    def __init__(
+        self, claims: Claims, means: Means, attempts: AttemptDir, capacity: Capacity, changed: asyncio.Event
+    ) -> None:
+        self.book = OrderBook()
+        self.draining = False
+        self.changed = changed
+        self._claims = claims
+        self._means = means
+        self._attempts = attempts.root
+        self._capacity = capacity
+        self._claiming: dict[Key, Claiming] = {}
+        self._custodies: dict[Key, Custody] = {}
+        self._settled: OrderedDict[Key, None] = OrderedDict()
+        self._intents: set[Key] = set()
+
+    # What is here
+
+    def locals(self) -> tuple[Local, ...]:
+        claiming = (Local(key, claiming.order.needs, "claiming") for key, claiming in self._claiming.items())
+        return (*claiming, *(custody.local for custody in self._custodies.values()))
+
+    def running(self) -> list[Running]:
+        keys = sorted({*self._claiming, *self._custodies})
+        return [Running(tenant=key.tenant, job=key.job, epoch=key.epoch) for key in keys]
+
+    @property
+    def idle(self) -> bool:
+        return not self._claiming and not self._custodies
+
+    def shortest_fence_seconds(self) -> float | None:
+        """Of the attempts here that are fenced."""
+        fences = [
+            o.fence_seconds
+            for o in self.book.orders.values()
+            if o.on_lost == "rerun-fenced" and Key.of(o) in self._custodies
+        ]
+        return min(fences, default=None)
+
+    def adopt(self, tasks: asyncio.TaskGroup) -> None:
+        """Take over what a former agent left. A directory without attempt.json is a claim that was not finished."""
+        self._attempts.mkdir(parents=True, exist_ok=True)
+        tasks.create_task(asyncio.to_thread(empty_all, self._attempts))
+        for path in sorted(self._attempts.iterdir()):
+            if path.name.startswith("."):
+                continue
+            try:
+                self._adopt_one(tasks, path)
+            except OverspillError as error:
+                log.error("attempt_unreadable", directory=str(path), why=str(error))  # noqa: TRY400 - the reason is all
+                tasks.create_task(asyncio.to_thread(discard, path))
+
+    def _adopt_one(self, tasks: asyncio.TaskGroup, path: Path) -> None:
+        """Raises NoAttempt, Poison for what can't be read."""
+        directory = AttemptDir(path)
+        data = read_whole(path / ORDER_FILE)
+        if data is None:
+            raise NoAttempt(path=path)
+        order = decode(Order, data)
+        if read_whole(directory.attempt_file) is None:
+            self._intents.add(Key.of(order))
+            return
+        log.info("attempt_adopted", job=order.job, epoch=order.epoch)
+        self._take(tasks, order, directory, read_attempt(directory).grant, fresh=False)
+
+    # Effects
+
+    def reconcile(self, tasks: asyncio.TaskGroup) -> None:
+        view = View(
+            self.book.orders, self.book.complete, self.locals(), frozenset(self._settled), self._capacity, self.draining
+        )
+        for effect in reconcile(view):
+            self._perform(effect, tasks)
+        if self.book.complete:
+            for key in self._intents - self.book.orders.keys() - self._claiming.keys():
+                tasks.create_task(asyncio.to_thread(discard, self._attempts / key.name))
+            self._intents.clear()
+
+    def _perform(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
+        match effect:
+            case Claim(order):
+                task = tasks.create_task(self._claim(order, tasks))
+                self._claiming[Key.of(order)] = Claiming(order, task)
+                self.changed.set()
+            case Refuse(order, why):
+                self._settle(Key.of(order))
+                tasks.create_task(self._claims.tell_ended(Key.of(order), "error", Reason.REFUSED, why))
+            case Decline(order):
+                self._settle(Key.of(order))
+                tasks.create_task(self._decline(order))
+            case End(key, word):
+                self._custodies[key].end(word)
+            case Hold(key):
+                self._custodies[key].hold()
+            case Release(key):
+                self._custodies[key].release()
+
+    async def _decline(self, order: Order) -> None:
+        if order.desired is Desired.TIMEOUT:
+            await self._claims.tell_ended(Key.of(order), "timed_out", Reason.TIMEOUT, "it timed out before it began")
+        else:
+            await self._claims.tell_ended(Key.of(order), "cancelled", Reason.CANCELLED, "")
+
+    async def _claim(self, order: Order, tasks: asyncio.TaskGroup) -> None:
+        key = Key.of(order)
+        began = time.time_ns()
+        try:
+            grant = await self._claims.claim(order)
+            _check_runnable(grant)
+            directory = await asyncio.to_thread(self._claims.lay_out, order, grant, began)
+            self._take(tasks, order, directory, grant, fresh=True)
+        except* (OverspillError, OSError) as errors:
+            await self._claim_failed(key, errors.exceptions)
+        finally:
+            del self._claiming[key]
+            self.changed.set()
+
+    async def _claim_failed(self, key: Key, errors: Sequence[BaseException]) -> None:
+        """One attempt that can't be; the others go on."""
+        error = errors[0]
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self._settle(key)
+        log.warning("claim_failed", job=key.job, epoch=key.epoch, why=str(error))
+        match error:
+            case ClaimedBefore():
+                # By this machine, since the epoch is ordered nowhere else; should its end be known already, this changes nothing.
+                await self._claims.tell_ended(key, "error", Reason.RUNNER_LOST, str(error))
+            case Rejected(code="unrunnable"):
+                await self._claims.tell_ended(key, "failed", Reason.SETUP_FAILED, str(error))
+            case Rejected():
+                await self._claims.tell_ended(key, "error", Reason.REFUSED, str(error))
+            case _:
+                await self._claims.tell_ended(key, "error", Reason.SETUP_FAILED, str(error))
+        await self._remove(key)
+
+    def _take(
+        self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant, *, fresh: bool
+    ) -> None:
+        key = Key.of(order)
+        custody = Custody(key, order.needs, directory, groups(grant.spec), self._means)
+        if fresh:
+            custody.begin()
+            log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
+        self._custodies[key] = custody
+        tasks.create_task(self._keep(custody))
+
+    async def _keep(self, custody: Custody) -> None:
+        failed = False
+        try:
+            await custody.run()
+        except* OSError as errors:
+            # One attempt's disk trouble is not the others'. Its directory stays, for the next start of an agent.
+            log.exception("custody_failed", job=custody.key.job, epoch=custody.key.epoch)
+            custody.end("stale")
+            await self._claims.tell_ended(custody.key, "error", Reason.SETUP_FAILED, str(errors.exceptions[0]))
+            del self._custodies[custody.key]
+            self._settle(custody.key)
+            failed = True
+        if failed:
+            return
+        self._settle(custody.key)
+        del self._custodies[custody.key]
+        self.changed.set()
+        self._means.tellers.fill()
+        await self._remove(custody.key)
+
+    async def _remove(self, key: Key) -> None:
+        self._means.cgroups.remove(key.name)
+        await asyncio.to_thread(discard, self._attempts / key.name)
+
+    def _settle(self, key: Key) -> None:
+        self._settled[key] = None
+        while len(self._settled) > MAX_SETTLED:
+            self._settled.popitem(last=False)
+
+    # The end
+
+    def stop_all(self) -> None:
+        """End every attempt as the machine's doing, not as anybody's wish."""
+        for claiming in self._claiming.values():
+            claiming.task.cancel()
+        for custody in self._custodies.values():
+            custody.stop()
+
+
+def _check_runnable(grant: Grant) -> None:
+    for number, step in enumerate(grant.spec.steps, start=1):
+        if step.image is not None:
+            raise NoContainers(step=number)

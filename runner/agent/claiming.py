@@ -1,0 +1,206 @@
+"""From an order to a laid-out attempt: claim and grant at once, then files."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from runner.agent.cgroups import Cgroups
+from runner.agent.model import Key
+from runner.protocol.attempt import Attempt, write_attempt
+from runner.protocol.directory import AttemptDir, write_whole
+from runner.protocol.layout import PlannedFile, Place, Whose, layout
+from shared.bus import CE_TYPE, Bus
+from shared.errors import OverspillError, Unavailable, WrongSequence
+from shared.facts.attempt import AttemptAccepted, AttemptEnded, Outcome
+from shared.facts.order import Order
+from shared.flow import Edge, Evt
+from shared.ids import random_id
+from shared.lifecycle import Reason
+from shared.requests import Grant, GrantAsked
+from shared.telemetry import continue_trace, span
+from shared.wire import decode, encode
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 0.5
+ORDER_FILE = "order.json"
+
+
+class ClaimedBefore(OverspillError):
+    """Attempt {epoch} of job {job} was accepted before, and nothing of it is here."""
+
+    code = "claimed_before"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where attempts are laid out, and what they get here."""
+
+    cluster: str
+    machine: str
+    attempts: Path
+    contact_file: Path
+    entrypoint: Path
+    environment: Mapping[str, str]
+    home_files: tuple[Path, ...]
+    """Absolute; copied to the same place below each fresh HOME."""
+    home: Path
+    grace_seconds: float
+    log_limit_bytes: int
+
+
+class Claims:
+    """Takes attempts for this machine."""
+
+    def __init__(self, bus: Bus, machine: Machine, cgroups: Cgroups) -> None:
+        self._bus = bus
+        self._machine = machine
+        self._cgroups = cgroups
+
+    async def claim(self, order: Order) -> Grant:
+        """Both the hub's word that the attempt is ours and what it needs. Raises ClaimedBefore, Rejected."""
+        directory = self._machine.attempts / Key.of(order).name
+        # The intent is on disk before the claim is on the bus: a claim that meets itself is known as ours.
+        tried_before = (directory / ORDER_FILE).exists()
+        directory.mkdir(exist_ok=True, mode=0o755)
+        write_whole(directory / ORDER_FILE, encode(order))
+        with continue_trace(order.traceparent), span("accept attempt"):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._accept(order, tried_before=tried_before))
+                granted = tasks.create_task(self._grant(order))
+        return granted.result()
+
+    async def _accept(self, order: Order, *, tried_before: bool) -> None:
+        fact = AttemptAccepted(
+            tenant=order.tenant,
+            job=order.job,
+            epoch=order.epoch,
+            at_unix_ns=time.time_ns(),
+            cluster=order.cluster,
+            machine=self._machine.machine,
+        )
+        while True:
+            try:
+                await self._publish_first(fact)
+            except WrongSequence:
+                if not tried_before:
+                    raise ClaimedBefore(job=order.job, epoch=order.epoch) from None
+                return
+            except Unavailable as error:
+                log.info("claim_waits", job=order.job, why=str(error))
+                tried_before = True  # it may have been stored
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def _grant(self, order: Order) -> Grant:
+        asked = GrantAsked(tenant=order.tenant, job=order.job, epoch=order.epoch)
+        subject = Edge(self._machine.cluster, self._machine.machine, "grant")
+        while True:
+            try:
+                return decode(Grant, (await self._bus.request(subject, encode(asked))).data)
+            except Unavailable as error:
+                log.info("grant_waits", job=order.job, why=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def tell_ended(self, key: Key, outcome: Outcome, reason: Reason, message: str) -> None:
+        """The attempt's end from here, unless somebody told it before. Keeps trying while the bus is out."""
+        fact = AttemptEnded(
+            tenant=key.tenant,
+            job=key.job,
+            epoch=key.epoch,
+            at_unix_ns=time.time_ns(),
+            outcome=outcome,
+            reason=reason,
+            message=message[:500],
+        )
+        while True:
+            try:
+                await self._publish_first(fact)
+            except WrongSequence:
+                return
+            except Unavailable as error:
+                log.info("end_waits", job=key.job, why=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                log.info(
+                    "attempt_ended_here",
+                    job=key.job,
+                    epoch=key.epoch,
+                    outcome=outcome,
+                    reason=reason.value,
+                    why=message,
+                )
+                return
+
+    async def _publish_first(self, fact: AttemptAccepted | AttemptEnded) -> None:
+        headers = {
+            "ce-specversion": "1.0",
+            CE_TYPE: fact.event_type(),
+            "ce-source": f"/overspill/clusters/{self._machine.cluster}/machines/{self._machine.machine}",
+            "ce-id": f"{fact.job}-{fact.epoch}-{fact.token()}",
+        }
+        await self._bus.publish(
+            Evt(fact.tenant, fact.job, fact.epoch, fact.token()), encode(fact), headers=headers, expect_seq=0
+        )
+
+    def lay_out(self, order: Order, grant: Grant, accepted_unix_ns: int) -> AttemptDir:
+        """Write the attempt's files; attempt.json comes last and makes it one. Blocking. Raises Unrunnable."""
+        machine, key = self._machine, Key.of(order)
+        directory = AttemptDir(machine.attempts / key.name)
+        numbers = range(1, len(grant.spec.steps) + 1)
+        place = Place(
+            directory,
+            machine.environment,
+            grace_ms=round(machine.grace_seconds * 1000),
+            log_limit_bytes=machine.log_limit_bytes,
+            cgroups=self._cgroups.prepare(key.name, numbers, order.needs.memory_bytes),
+        )
+        files = layout(grant.spec, Whose(key.tenant, key.job, key.epoch, grant.traceparent or order.traceparent), place)
+        _write(directory, len(grant.spec.steps), files)
+        self._fill_home(directory)
+        now = time.time_ns()
+        timeout_ns = round(order.timeout_seconds * 1_000_000_000)
+        write_attempt(
+            directory,
+            Attempt(
+                grant=grant,
+                cluster=machine.cluster,
+                machine=machine.machine,
+                nonce=random_id(),
+                on_lost=order.on_lost,
+                fence_seconds=order.fence_seconds,
+                timeout_seconds=order.timeout_seconds,
+                accepted_unix_ns=accepted_unix_ns,
+                ready_unix_ns=now if grant.spec.source == "none" else None,
+                deadline_boot_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME) + timeout_ns,
+                contact_file=machine.contact_file,
+                entrypoint=machine.entrypoint,
+                helper_env=dict(machine.environment),
+            ),
+        )
+        return directory
+
+    def _fill_home(self, directory: AttemptDir) -> None:
+        for file in self._machine.home_files:
+            if file.is_file() and file.is_relative_to(self._machine.home):
+                target = directory.home / file.relative_to(self._machine.home)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target)
+
+
+def _write(directory: AttemptDir, steps: int, files: list[PlannedFile]) -> None:
+    for path in (directory.work, directory.home, directory.tmp, directory.go(0).parent, directory.lost(0).parent):
+        path.mkdir(parents=True, exist_ok=True)
+    for number in range(steps + 1):
+        directory.step(number).mkdir(parents=True, exist_ok=True)
+    for file in files:
+        path = directory.root / file.path
+        path.write_bytes(file.data)
+        if file.mode != 0o644:  # noqa: PLR2004 - what the umask gives
+            path.chmod(file.mode)

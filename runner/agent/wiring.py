@@ -1,0 +1,260 @@
+"""The agent's process, top to bottom."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+import runner
+from runner.agent.agent import Agent
+from runner.agent.cgroups import find_cgroups
+from runner.agent.claiming import Claims, Machine
+from runner.agent.custody import Means
+from runner.agent.environment import machine_environment
+from runner.agent.machine import architecture, capacity
+from runner.agent.model import Key
+from runner.agent.processes import GUARD_EXTRA_MS
+from runner.agent.settings import Settings
+from runner.agent.tellers import Tellers
+from runner.entrypoint.build import binary
+from runner.protocol.directory import PROTOCOL, AttemptDir, write_whole
+from shared.bus import Bus
+from shared.errors import OverspillError, Poison, Unavailable
+from shared.facts.machine import MachineBeat
+from shared.facts.order import Order
+from shared.flow import Beat, DesiredAt, Edge
+from shared.ids import random_id
+from shared.lifecycle import Reason
+from shared.needs import Capacity
+from shared.requests import OrdersAsked, OrdersTold
+from shared.wire import decode, encode
+
+log = structlog.get_logger()
+
+STOP_SECONDS = 20.0
+"""Past the grace: for step-ctl to tell how stopped attempts ended."""
+
+
+class DataInUse(OverspillError):
+    """Another agent works in {directory}; give each its own OVERSPILL_AGENT_DATA."""
+
+    code = "data_in_use"
+
+
+async def serve(settings: Settings, bus: Bus, ready: asyncio.Event) -> None:
+    """Runs until cancelled; then drains. Raises DataInUse, NoCompiler."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with _sole_user(settings.data), _lifeline() as lifeline:
+        changed = asyncio.Event()
+        room = capacity(settings)
+        tellers = Tellers(
+            settings.spares, settings.data / "step-ctl.log", ("--die-with-parent",) if settings.die_with_parent else ()
+        )
+        claims, means = _wire(settings, bus, tellers, changed, lifeline)
+        agent = Agent(claims, means, AttemptDir(settings.data / "attempts"), room, changed)
+        try:
+            tellers.fill()
+            await _until_drained(agent, Station(settings, bus, agent, room, ready))
+        finally:
+            tellers.close()
+
+
+def _wire(
+    settings: Settings, bus: Bus, tellers: Tellers, changed: asyncio.Event, lifeline: int
+) -> tuple[Claims, Means]:
+    entrypoint = binary()
+    cgroups = find_cgroups(settings.machine)
+    home = Path.home()
+    machine = Machine(
+        cluster=settings.cluster,
+        machine=settings.machine,
+        attempts=(settings.data / "attempts").resolve(),
+        contact_file=(settings.data / "contact").resolve(),
+        entrypoint=entrypoint,
+        environment=machine_environment(os.environ, settings.pass_env, home),
+        home_files=tuple(home / name for name in settings.home_files),
+        home=home,
+        grace_seconds=settings.grace_seconds,
+        log_limit_bytes=settings.log_limit_bytes,
+    )
+    claims = Claims(bus, machine, cgroups)
+    grace_ms = round(settings.grace_seconds * 1000) + GUARD_EXTRA_MS
+    guard = (str(entrypoint), "guard", "--lifeline", str(lifeline), "--grace", str(grace_ms), "--")
+
+    async def give_up(key: Key, why: str) -> None:
+        await claims.tell_ended(key, "error", Reason.SETUP_FAILED, why)
+
+    means = Means(
+        entrypoint=entrypoint,
+        guard=guard if settings.die_with_parent else (),
+        guard_fds=(lifeline,) if settings.die_with_parent else (),
+        tellers=tellers,
+        cgroups=cgroups,
+        grace_seconds=settings.grace_seconds,
+        keep_untold_seconds=settings.keep_untold_seconds,
+        changed=changed.set,
+        give_up=give_up,
+    )
+    return claims, means
+
+
+async def _until_drained(agent: Agent, station: "Station") -> None:
+    """Work until cancelled, then let running attempts end, then end them."""
+    working = asyncio.create_task(station.work())
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        if working.done():
+            raise
+        await station.drain()
+        raise
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+class Station:
+    """The agent's loops."""
+
+    def __init__(self, settings: Settings, bus: Bus, agent: Agent, room: Capacity, ready: asyncio.Event) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._agent = agent
+        self._room = room
+        self._ready = ready
+        self._session = random_id()
+        self._ask = asyncio.Event()
+        self._beat = asyncio.Event()
+        self._emptied = asyncio.Event()
+
+    async def work(self) -> None:
+        self._bus.on_reconnect(self._ask.set)
+        async with asyncio.TaskGroup() as tasks:
+            self._agent.adopt(tasks)
+            tasks.create_task(self._listen())
+            tasks.create_task(self._ask_orders())
+            tasks.create_task(self._beat_on())
+            while True:
+                self._agent.changed.clear()
+                self._agent.reconcile(tasks)
+                if self._agent.idle:
+                    self._emptied.set()
+                else:
+                    self._emptied.clear()
+                self._beat.set()
+                await self._agent.changed.wait()
+
+    async def drain(self) -> None:
+        """No new orders; wait, then end what runs as an error of the machine; a last beat says that we are gone."""
+        settings = self._settings
+        self._agent.draining = True
+        self._agent.changed.set()
+        self._emptied.clear()
+        log.info("draining", machine=settings.machine, attempts=len(self._agent.running()))
+        if not await self._empty_within(settings.drain_seconds):
+            self._agent.stop_all()
+            if not await self._empty_within(settings.grace_seconds + STOP_SECONDS):
+                log.warning("attempts_left", attempts=[f"{r.job}-{r.epoch}" for r in self._agent.running()])
+        await self._send_beat(leaving=True)
+
+    async def _empty_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._agent.idle:
+                    await self._emptied.wait()
+        return self._agent.idle
+
+    async def _listen(self) -> None:
+        subject = DesiredAt.filter(cluster=self._settings.cluster, target=self._settings.machine)
+        async with self._bus.listen(subject) as messages:
+            self._ask.set()  # what came before we listened
+            async for message in messages:
+                try:
+                    self._agent.book.live(decode(Order, message.data), time.monotonic())
+                except Poison as error:
+                    log.warning("order_not_understood", subject=message.subject, why=str(error))
+                self._agent.changed.set()
+
+    async def _ask_orders(self) -> None:
+        settings = self._settings
+        subject = Edge(settings.cluster, settings.machine, "orders")
+        while True:
+            fence = self._agent.shortest_fence_seconds()
+            pause = settings.orders_seconds if fence is None else min(settings.orders_seconds, fence / 4)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._ask.wait()
+            self._ask.clear()
+            asked_at, contact_ns = time.monotonic(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            try:
+                answer = await self._bus.request(subject, encode(OrdersAsked()))
+                told = decode(OrdersTold, answer.data)
+            except OverspillError as error:
+                log.info("orders_unknown", why=str(error))
+                continue
+            write_whole(settings.data / "contact", f"{contact_ns}\n".encode())
+            self._agent.book.told(told.orders, asked_at)
+            self._agent.changed.set()
+
+    async def _beat_on(self) -> None:
+        while True:
+            self._beat.clear()
+            await self._send_beat(leaving=False)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.beat_seconds):
+                    await self._beat.wait()
+
+    async def _send_beat(self, *, leaving: bool) -> None:
+        settings = self._settings
+        beat = MachineBeat(
+            cluster=settings.cluster,
+            machine=settings.machine,
+            pool=settings.pool,
+            session=self._session,
+            version=runner.__version__,
+            protocol=PROTOCOL,
+            isolation="process",
+            labels=settings.labels,
+            arch=architecture(),
+            allocatable=self._room,
+            attempts=self._agent.running(),
+            draining=self._agent.draining,
+            leaving=leaving,
+            beat_seconds=settings.beat_seconds,
+        )
+        try:
+            await self._bus.notify(Beat(settings.cluster, settings.machine), encode(beat))
+        except Unavailable as error:
+            log.info("beat_not_sent", why=str(error))
+        else:
+            self._ready.set()
+
+
+@contextlib.contextmanager
+def _sole_user(data: Path) -> Iterator[None]:
+    fd = os.open(data / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise DataInUse(directory=data) from None
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe that reads EOF once this context, or this process, is over."""
+    read, write = os.pipe()
+    try:
+        yield read
+    finally:
+        os.close(write)
+        os.close(read)

@@ -1,0 +1,155 @@
+"""From a spec to the files of an attempt directory. Pure: what is written, not the writing.
+
+The same function serves an agent's processes and a pod's containers: only the paths in `Place` and the groups' homes differ.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.protocol.directory import PROTOCOL, AttemptDir
+from shared.errors import Rejected
+from shared.ids import Epoch, JobId, TenantId
+from shared.spec import JobSpec, Step, step_name
+
+OUT_FILES = ("env.out", "output.out", "summary.out")
+
+
+class Unrunnable(Rejected):
+    """Step {step}: {why}; correct the spec and submit it again."""
+
+    code = "unrunnable"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the attempt runs, and within what bounds."""
+
+    directory: AttemptDir
+    environment: Mapping[str, str]
+    """What the machine gives every step: PATH, LANG, mirrors…; the spec's own goes on top."""
+    grace_ms: int = 10_000
+    log_limit_bytes: int = 0
+    cgroups: Mapping[int, Sequence[Path]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    tenant: TenantId
+    job: JobId
+    epoch: Epoch
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    path: str
+    """Below the attempt directory."""
+    data: bytes = b""
+    mode: int = 0o644
+
+
+def layout(spec: JobSpec, whose: Whose, place: Place) -> list[PlannedFile]:
+    """Every file that exists before the start, but attempt.json. `go/001` is among them when there is no source to fetch.
+
+    Raises Unrunnable for what no validation could see.
+    """
+    files = [PlannedFile("protocol", f"{PROTOCOL}\n".encode())]
+    for number, step in enumerate(spec.steps, start=1):
+        files += _step_files(spec, number, step, whose, place)
+    if spec.source == "none":
+        files.append(PlannedFile("go/001", b"ok\n"))
+    return files
+
+
+def groups(spec: JobSpec) -> list[tuple[int, ...]]:
+    """Which steps share an entrypoint process: all foreground ones, and each background one alone."""
+    foreground = tuple(number for number, step in enumerate(spec.steps, start=1) if not step.background)
+    return [foreground, *((number,) for number, step in enumerate(spec.steps, start=1) if step.background)]
+
+
+def _step_files(spec: JobSpec, number: int, step: Step, whose: Whose, place: Place) -> list[PlannedFile]:
+    directory = place.directory
+    where = f"steps/{number:03d}"
+    files = [
+        PlannedFile(f"{where}/config", _config(spec, number, step, place)),
+        PlannedFile(f"{where}/argv", _strings(_argv(number, step, directory.step(number, "script")))),
+        PlannedFile(
+            f"{where}/env", _strings([f"{k}={v}" for k, v in _environment(spec, number, step, whose, place).items()])
+        ),
+        *(PlannedFile(f"{where}/{name}") for name in OUT_FILES),
+    ]
+    if step.run is not None:
+        files.append(PlannedFile(f"{where}/script", _script(step.run), 0o755))
+    if step.ready is not None:
+        files.append(PlannedFile(f"{where}/ready.argv", _strings(["/bin/sh", "-c", step.ready])))
+    return files
+
+
+def _script(text: str) -> bytes:
+    return (text if text.endswith("\n") else text + "\n").encode()
+
+
+def _argv(number: int, step: Step, script: Path) -> list[str]:
+    if step.command is not None:
+        return step.command
+    try:
+        shell = shlex.split(step.shell)
+    except ValueError as error:
+        raise Unrunnable(step=number, why=f"shell {step.shell!r} can't be split into words ({error})") from error
+    if not shell:
+        raise Unrunnable(step=number, why="its shell is empty")
+    return [*shell, str(script)]
+
+
+def _config(spec: JobSpec, number: int, step: Step, place: Place) -> bytes:
+    last = number == len(spec.steps)
+    if any(character in (step.working_directory or "") for character in "\n\r\0"):
+        raise Unrunnable(step=number, why="its working-directory holds a line break")
+    cwd = place.directory.work / (step.working_directory or "")
+    pairs: list[tuple[str, object]] = [
+        ("mode", "background" if step.background else "foreground"),
+        ("if", step.if_.removesuffix("()")),
+        ("cwd", cwd),
+        ("timeout_ms", round(step.timeout * 1000) if step.timeout else 0),
+        ("grace_ms", place.grace_ms),
+        ("continue_on_error", int(step.continue_on_error)),
+        ("retry", step.retry),
+        ("log_limit_bytes", place.log_limit_bytes),
+        ("next", "finish" if last else f"{number + 1:03d}"),
+        *(("cgroup", path) for path in place.cgroups.get(number, ())),
+    ]
+    return "".join(f"{key} {value}\n" for key, value in pairs).encode()
+
+
+def _environment(spec: JobSpec, number: int, step: Step, whose: Whose, place: Place) -> dict[str, str]:
+    directory = place.directory
+    platform = {
+        "CI": "true",
+        "HOME": str(directory.home),
+        "OVERSPILL": "true",
+        "OVERSPILL_ATTEMPT": str(whose.epoch),
+        "OVERSPILL_ENV": str(directory.step(number, "env.out")),
+        "OVERSPILL_EPOCH": str(whose.epoch),
+        "OVERSPILL_JOB_ID": whose.job,
+        "OVERSPILL_JOB_NAME": _one_line(spec.name),
+        "OVERSPILL_OUTPUT": str(directory.step(number, "output.out")),
+        "OVERSPILL_STEP": str(number),
+        "OVERSPILL_STEP_NAME": _one_line(step_name(step)),
+        "OVERSPILL_SUMMARY": str(directory.step(number, "summary.out")),
+        "OVERSPILL_TENANT": whose.tenant,
+        "OVERSPILL_WORKSPACE": str(directory.work),
+        "TMPDIR": str(directory.tmp),
+    }
+    if whose.traceparent is not None:
+        platform["TRACEPARENT"] = whose.traceparent
+    return {**place.environment, **platform, **spec.env, **step.env}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("\0", " ").split())
+
+
+def _strings(items: Sequence[str]) -> bytes:
+    return b"".join(item.encode("utf-8", "surrogateescape") + b"\0" for item in items)

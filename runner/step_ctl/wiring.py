@@ -1,0 +1,95 @@
+"""One attempt's step-ctl, top to bottom."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+
+from runner.protocol.attempt import Attempt, read_attempt
+from runner.protocol.directory import AttemptDir
+from runner.step_ctl.courier import Courier
+from runner.step_ctl.guardians import keep_deadline, keep_fence
+from runner.step_ctl.masking import Mask
+from runner.step_ctl.teller import Teller
+from shared.adapters.nats_bus import NatsBus
+from shared.bus import Bus
+from shared.credential import Credential
+from shared.errors import OverspillError, Unavailable
+from shared.flow import attempt_party
+from shared.telemetry import TelemetrySettings, continue_trace, span, telemetry
+
+log = structlog.get_logger()
+
+RECONNECT_SECONDS = 0.5
+
+
+class AlreadyTold(OverspillError):
+    """Another step-ctl tells {directory}; it needs no second one."""
+
+    code = "already_told"
+
+
+async def serve(directory: Path) -> None:
+    """Returns when all of the attempt is told and durable. Raises AlreadyTold, NoAttempt."""
+    attempt_dir = AttemptDir(directory)
+    with _sole_teller(attempt_dir):
+        attempt = read_attempt(attempt_dir)
+        grant = attempt.grant
+        with (
+            telemetry("step-ctl", TelemetrySettings()),
+            continue_trace(grant.traceparent),
+            span("attempt", attributes={"overspill.job": grant.job, "overspill.epoch": grant.epoch}),
+        ):
+            guards = [
+                asyncio.create_task(keep_deadline(attempt_dir, attempt)),
+                asyncio.create_task(keep_fence(attempt_dir, attempt)),
+            ]
+            try:
+                async with _connected(attempt) as bus:
+                    await Teller(attempt_dir, attempt, Courier(bus, attempt), Mask()).run()
+            finally:
+                for guard in guards:
+                    guard.cancel()
+                await asyncio.gather(*guards, return_exceptions=True)
+
+
+@contextmanager
+def _sole_teller(directory: AttemptDir) -> Iterator[None]:
+    """Holds the lock by which an edge knows that this attempt has its step-ctl, also after the edge itself was restarted."""
+    fd = os.open(directory.teller_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise AlreadyTold(directory=directory.root) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+@asynccontextmanager
+async def _connected(attempt: Attempt) -> AsyncIterator[Bus]:
+    """The bus, however long it takes to be there: a build goes on without it."""
+    grant = attempt.grant
+    party = attempt_party(grant.tenant, grant.job, grant.epoch)
+    credential = Credential(grant.bus_jwt, grant.bus_seed, party.name)
+    while True:
+        connection = NatsBus.connect(",".join(grant.bus_urls), credential, name=f"step-ctl-{grant.job[:8]}")
+        try:
+            bus = await connection.__aenter__()
+        except Unavailable as error:
+            log.info("bus_waits", job=grant.job, why=str(error))
+            await asyncio.sleep(RECONNECT_SECONDS)  # nothing tells of a server that is not connected to
+            continue
+        break
+    try:
+        yield bus
+    finally:
+        await connection.__aexit__(None, None, None)
