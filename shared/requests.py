@@ -21,11 +21,15 @@ class Refusal(Model):
 class OrdersAsked(Model):
     """edge.<cluster>.<machine>.orders"""
 
+    after: str | None = None
+    """Go on behind this order: `<tenant>.<job>` of the last one told."""
+
 
 class OrdersTold(Model):
     """Every order that stands for this target. `complete` False: the answer was cut, ask with `after`."""
 
     orders: list[Order]
+    complete: bool = True
 
 
 class GrantAsked(Model):

@@ -66,6 +66,8 @@ class JobRecord(Fact, kind="job.recorded"):
     """The leader cancels the attempt for `timeout` at this instant."""
     cancel_requested: bool = False
     past_attempts: list[PastAttempt] = Field(default_factory=list, max_length=8)
+    not_before_unix_ns: int | None = None
+    """While queued after an attempt: the next one isn't placed earlier (fenced, or put off)."""
     waiting_for: str | None = Field(default=None, max_length=40)
     """While queued: code of the binding reason. It changes the record only when the reason itself changes."""
 
