@@ -136,12 +136,14 @@ class Hub:
     async def kinds(self, job: str) -> list[str]:
         return [kind for kind, _ in await self.facts(job)]
 
-    async def until(self, job: str, kind: str, step: int | None = None) -> dict[str, Any]:
+    async def until(self, job: str, kind: str, step: int | None = None, *, epoch: object = "*") -> dict[str, Any]:
         """The first fact of this kind."""
         import orjson
 
         async with asyncio.timeout(PATIENCE_SECONDS):
-            async for message in self.bus.tail(EVT, Evt.filter(tenant=TENANT, job=job, kind=kind), from_seq=1):
+            async for message in self.bus.tail(
+                EVT, Evt.filter(tenant=TENANT, job=job, epoch=epoch, kind=kind), from_seq=1
+            ):
                 fact: dict[str, Any] = orjson.loads(message.data)
                 if step is None or fact.get("step") == step:
                     return fact

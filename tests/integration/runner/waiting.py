@@ -1,0 +1,48 @@
+"""Waits for files to come and go, by inotify."""
+
+import asyncio
+import ctypes
+import os
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PATIENCE_SECONDS = 60.0
+_ANY = 0x00000FFF
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _until(directory: Path, holds: Callable[[], bool]) -> None:
+    fd = _libc.inotify_init1(os.O_CLOEXEC)
+    assert fd >= 0, os.strerror(ctypes.get_errno())
+    try:
+        assert _libc.inotify_add_watch(fd, os.fsencode(directory), _ANY) >= 0, f"{directory} is not there"
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not holds():
+            assert select.select([fd], [], [], max(0.0, end - time.monotonic()))[0], f"nothing came of {directory}"
+            os.read(fd, 65536)
+    finally:
+        os.close(fd)
+
+
+async def until_there(path: Path) -> None:
+    await asyncio.to_thread(_until, path.parent, lambda: path.exists() and path.stat().st_size > 0)
+
+
+async def until_gone(path: Path) -> None:
+    await asyncio.to_thread(_until, path.parent, lambda: not path.exists())
+
+
+async def until_process_gone(pid: int) -> None:
+    def wait() -> None:
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            assert select.select([fd], [], [], PATIENCE_SECONDS)[0], f"process {pid} lives on"
+        finally:
+            os.close(fd)
+
+    await asyncio.to_thread(wait)
