@@ -22,6 +22,11 @@ class SpecRefused(Rejected):
 
 def read_spec(text: str | bytes) -> JobSpec:
     """Raises SpecRefused."""
+    return admit_spec(read_raw(text))
+
+
+def read_raw(text: str | bytes) -> Any:
+    """YAML (or JSON) as it is written, not yet a spec. Raises SpecRefused."""
     if len(text) > SPEC_LIMIT_BYTES:
         raise SpecRefused(
             why=f"the spec has {len(text)} bytes, the limit is {SPEC_LIMIT_BYTES}: move long scripts into the source"
@@ -36,7 +41,7 @@ def read_spec(text: str | bytes) -> JobSpec:
         raise SpecRefused(
             why=f"the spec is no YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
-    return admit_spec(raw)
+    return raw
 
 
 def admit_spec(raw: Any) -> JobSpec:

@@ -1,0 +1,45 @@
+"""Cancelling: one fact, however often it is asked. The scheduler acts on it."""
+
+import structlog
+
+from shared.bus import Bus
+from shared.clock import Clock
+from shared.errors import NotFound, OutcomeUnknown, WrongSequence
+from shared.facts import CancelRequested, JobRecord
+from shared.flow import DONE, EVT, JOBS, Done, Evt, Job
+from shared.principal import Principal
+from shared.wire import decode, encode
+
+log = structlog.get_logger()
+
+
+async def newest_record(bus: Bus, tenant: str, job: str) -> JobRecord | None:
+    """The leader's copy, from history when the live record was purged."""
+    found = await bus.last(JOBS, Job(tenant, job)) or await bus.last(DONE, Done(tenant, job))
+    return decode(JobRecord, found.data) if found else None
+
+
+class Cancelling:
+    def __init__(self, bus: Bus, clock: Clock) -> None:
+        self._bus, self._clock = bus, clock
+
+    async def request(self, principal: Principal, job: str) -> JobRecord:
+        """The record as it stands; an ended job is left alone. Raises NotFound, Unavailable."""
+        record = await newest_record(self._bus, principal.tenant, job)
+        if record is None:
+            raise NotFound(what="job", name=job)
+        if record.ended:
+            return record
+        fact = CancelRequested(
+            tenant=principal.tenant, job=job, by=principal.subject[:200], at_unix_ns=int(self._clock.now() * 1e9)
+        )
+        subject = Evt(principal.tenant, job, 0, CancelRequested.token())
+        try:
+            await self._bus.publish(subject, encode(fact), expect_seq=0)
+            log.info("cancel_requested", tenant=principal.tenant, job=job, by=principal.subject)
+        except WrongSequence:
+            log.debug("cancel_was_requested_before", tenant=principal.tenant, job=job)
+        except OutcomeUnknown:
+            if await self._bus.last(EVT, subject) is None:
+                raise
+        return record

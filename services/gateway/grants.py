@@ -1,0 +1,75 @@
+"""Grants: an attempt's spec and credential, for the one machine its job is placed on."""
+
+import structlog
+
+from services.gateway.refusals import NotPlacedHere
+from services.gateway.tenants import Directory
+from shared.bus import Bus, Headers, Message
+from shared.errors import NotFound
+from shared.facts import JobRecord
+from shared.flow import JOBS, Edge, Job, Spec, attempt_party
+from shared.issuer import Issuer
+from shared.lifecycle import JobState
+from shared.requests import Grant, GrantAsked
+from shared.spec import JobSpec
+from shared.tenancy import ClusterRecord
+from shared.wire import decode, encode
+
+log = structlog.get_logger()
+
+QUEUE = "gateway"
+
+
+def check_placed(record: JobRecord | None, asked: GrantAsked, at: Edge, cluster: ClusterRecord | None) -> JobRecord:
+    """The record, if exactly this attempt is placed on exactly this machine. Pure. Raises NotPlacedHere, which says
+    the same whether the job is elsewhere, ended or unknown: a machine learns nothing of what isn't its own.
+    """
+    if (
+        record is None
+        or record.state is not JobState.PLACED
+        or record.epoch != asked.epoch
+        or record.placement is None
+        or (record.placement.cluster, record.placement.target) != (at.cluster, at.machine)
+        or cluster is None
+        or not cluster.serves(asked.tenant)
+    ):
+        raise NotPlacedHere(epoch=asked.epoch, job=asked.job)
+    return record
+
+
+class Grants:
+    """Answers `edge.<cluster>.<machine>.grant`. The subject is the server's word on who asks."""
+
+    subject = Edge.filter(op="grant")
+
+    def __init__(self, bus: Bus, directory: Directory, issuer: Issuer, margin_seconds: float) -> None:
+        self._bus, self._directory, self._issuer, self._margin_seconds = bus, directory, issuer, margin_seconds
+
+    async def answer(self, message: Message) -> tuple[bytes, Headers]:
+        at = Edge.parse(message.subject)
+        asked = decode(GrantAsked, message.data)
+        cluster = self._directory.clusters.get(at.cluster)
+        job = await self._bus.last(JOBS, Job(asked.tenant, asked.job))
+        record = check_placed(decode(JobRecord, job.data) if job else None, asked, at, cluster)
+        spec = await self._bus.last(JOBS, Spec(asked.tenant, asked.job))
+        if spec is None:
+            raise NotFound(what="spec of job", name=asked.job)
+        credential = self._issuer.credential(
+            attempt_party(asked.tenant, asked.job, asked.epoch),
+            tenant=asked.tenant,
+            expires_seconds=record.timeout_seconds + self._margin_seconds,
+        )
+        log.info("attempt_granted", tenant=asked.tenant, job=asked.job, epoch=asked.epoch, machine=at.machine)
+        return encode(
+            Grant(
+                tenant=asked.tenant,
+                job=asked.job,
+                epoch=asked.epoch,
+                spec=JobSpec.model_validate_json(spec.data),
+                bus_urls=cluster.bus_urls if cluster else [],
+                bus_jwt=credential.jwt,
+                bus_seed=credential.seed,
+                created_unix_ns=record.created_unix_ns,
+                traceparent=record.traceparent,
+            )
+        ), {}

@@ -1,0 +1,115 @@
+"""What every HTTP request passes before anything reads it: host, origin, size; and its span. Plain ASGI."""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.problems import problem
+from services.gateway.refusals import BadRequest, BodyTooLarge, CrossSite, WrongHost
+from shared.errors import OverspillError
+from shared.telemetry import span
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+MAX_URL_BYTES = 8192
+
+
+def host_name(host: str) -> str:
+    """Without the port; an IPv6 address keeps its brackets."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()
+
+
+def check_host(host: str | None, allowed: Sequence[str]) -> None:
+    """Raises WrongHost. A page that rebinds its name to this address still says its own name here."""
+    if "*" in allowed:
+        return
+    if host is None or host_name(host) not in allowed:
+        raise WrongHost(host=repr((host or "")[:100]))
+
+
+def check_origin(origin: str | None, fetch_site: str | None, host: str | None, allowed: Sequence[str]) -> None:
+    """Raises CrossSite. Browsers say where a request comes from; other clients say nothing and are not concerned."""
+    if origin is None:
+        if fetch_site in ("cross-site", "same-site"):
+            raise CrossSite(origin=f"another site ({fetch_site})")
+        return
+    if origin in allowed:
+        return
+    parts = urlsplit(origin) if origin.isascii() else None
+    if parts is None or parts.scheme not in ("http", "https") or not host or parts.netloc.lower() != host.lower():
+        raise CrossSite(origin=repr(origin[:100]))
+
+
+class Guard:
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: Sequence[str], allowed_origins: Sequence[str], max_body_bytes: int
+    ) -> None:
+        self._app, self._max_body_bytes = app, max_body_bytes
+        self._hosts, self._origins = [host.lower() for host in allowed_hosts], allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        parent = headers.get("traceparent")
+        parent = parent if parent and _TRACEPARENT.fullmatch(parent) else None
+        with span(scope["method"], "SERVER", {"http.request.method": scope["method"]}, parent=parent) as attributes:
+            try:
+                self._check(scope, headers)
+            except OverspillError as error:
+                await problem(error, scope["path"])(scope, receive, send)
+                return
+            limited = _Limited(receive, self._max_body_bytes)
+
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    attributes["http.response.status_code"] = message["status"]
+                    route = scope.get("route")
+                    attributes["http.route"] = getattr(route, "path", "")
+                    message["headers"] = [*message["headers"], *_SECURITY]
+                await send(message)
+
+            try:
+                await self._app(scope, limited, sending)
+            except BodyTooLarge as error:
+                await problem(error, scope["path"])(scope, receive, send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        hosts = headers.getlist("host")
+        if len(hosts) > 1:
+            raise BadRequest(why="there are several Host headers; send one")
+        host = hosts[0] if hosts else None
+        check_host(host, self._hosts)
+        check_origin(headers.get("origin"), headers.get("sec-fetch-site"), host, self._origins)
+        if len(scope.get("query_string", b"")) + len(scope["path"]) > MAX_URL_BYTES:
+            raise BadRequest(why=f"the URL is longer than {MAX_URL_BYTES} bytes")
+        length = headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and int(length[:20]) > self._max_body_bytes:
+            raise BodyTooLarge(limit=self._max_body_bytes)
+
+
+_SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class _Limited:
+    """Counts a body that doesn't say its length."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive, self._limit, self._read = receive, limit, 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        if self._read > self._limit:
+            raise BodyTooLarge(limit=self._limit)
+        return message

@@ -1,0 +1,77 @@
+"""Who waits for news of a job, in this process. News is only a wake-up: whoever is woken reads the projection."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from services.gateway.refusals import TooManyFollowers
+
+JobKey = tuple[str, str]
+"""(tenant, job)"""
+
+
+class Listener(Protocol):
+    def tell(self) -> None:
+        """Something about the job changed. Must not block."""
+        ...
+
+
+class News:
+    """A listener to wait with."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def tell(self) -> None:
+        self._event.set()
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        """True when there was news since the last call."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Followers:
+    """Bounded in all and per job. Raises TooManyFollowers beyond."""
+
+    def __init__(self, limit: int, limit_of_job: int) -> None:
+        self._limit, self._limit_of_job = limit, limit_of_job
+        self._count = 0
+        self._listeners: dict[JobKey, set[Listener]] = {}
+        self.closing = False
+
+    @contextmanager
+    def follow(self, key: JobKey, listener: Listener) -> Iterator[None]:
+        """The listener is told of every change from now on."""
+        if self._count >= self._limit:
+            raise TooManyFollowers(what="this gateway", why=f"the limit is {self._limit}")
+        of_job = self._listeners.setdefault(key, set())
+        if len(of_job) >= self._limit_of_job:
+            raise TooManyFollowers(what=f"job {key[1]}", why=f"the limit is {self._limit_of_job}")
+        of_job.add(listener)
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            of_job.discard(listener)
+            if not of_job and self._listeners.get(key) is of_job:
+                del self._listeners[key]
+
+    def tell(self, keys: Iterable[JobKey]) -> None:
+        for key in keys:
+            for listener in tuple(self._listeners.get(key, ())):
+                listener.tell()
+
+    def close(self) -> None:
+        """The gateway ends: every stream ends by itself, its client resumes elsewhere."""
+        self.closing = True
+        for of_job in self._listeners.values():
+            for listener in of_job:
+                listener.tell()

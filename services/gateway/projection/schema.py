@@ -1,0 +1,94 @@
+"""Tables. A change of any of them raises VERSION: another version's file is emptied and rebuilt."""
+
+import sqlite3
+from pathlib import Path
+
+VERSION = 1
+
+TABLES = """
+CREATE TABLE jobs (
+    tenant TEXT NOT NULL, job TEXT NOT NULL,
+    name TEXT NOT NULL, state TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    record BLOB NOT NULL, record_seq INTEGER NOT NULL,
+    PRIMARY KEY (tenant, job)
+) WITHOUT ROWID;
+CREATE INDEX jobs_newest ON jobs (tenant, created_ns DESC, job DESC);
+CREATE INDEX jobs_state ON jobs (tenant, state, created_ns DESC, job DESC);
+CREATE INDEX jobs_name ON jobs (tenant, name, created_ns DESC, job DESC);
+CREATE TABLE labels (
+    tenant TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, created_ns INTEGER NOT NULL, job TEXT NOT NULL,
+    PRIMARY KEY (tenant, key, value, created_ns, job)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    tenant TEXT NOT NULL, job TEXT NOT NULL, seq INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, type TEXT NOT NULL, time_ns INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (tenant, job, seq)
+) WITHOUT ROWID;
+CREATE INDEX events_seq ON events (seq);
+CREATE TABLE attempts (
+    tenant TEXT NOT NULL, job TEXT NOT NULL, epoch INTEGER NOT NULL,
+    cluster TEXT, machine TEXT, accepted_ns INTEGER, started_ns INTEGER, ended_ns INTEGER, ended BLOB,
+    PRIMARY KEY (tenant, job, epoch)
+) WITHOUT ROWID;
+CREATE TABLE steps (
+    tenant TEXT NOT NULL, job TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL,
+    name TEXT NOT NULL, started_ns INTEGER, ready_ns INTEGER, first_seen_ns INTEGER NOT NULL, ended BLOB,
+    PRIMARY KEY (tenant, job, epoch, step)
+) WITHOUT ROWID;
+CREATE TABLE summaries (
+    tenant TEXT NOT NULL, job TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, markdown TEXT NOT NULL,
+    PRIMARY KEY (tenant, job, epoch, step)
+) WITHOUT ROWID;
+CREATE TABLE artifacts (
+    tenant TEXT NOT NULL, job TEXT NOT NULL, epoch INTEGER NOT NULL, name TEXT NOT NULL, fact BLOB NOT NULL,
+    PRIMARY KEY (tenant, job, epoch, name)
+) WITHOUT ROWID;
+CREATE TABLE progress (only INTEGER PRIMARY KEY CHECK (only = 1), applied_seq INTEGER NOT NULL);
+CREATE TABLE anchors (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, subject TEXT NOT NULL);
+"""
+CONTENT = ("jobs", "labels", "events", "attempts", "steps", "summaries", "artifacts", "progress", "anchors")
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """The file with this version's tables, emptied when it had another's, made anew when it is no database."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _prepare(path)
+    except sqlite3.DatabaseError:
+        for part in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            part.unlink(missing_ok=True)
+        return _prepare(path)
+
+
+def _prepare(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        # A power loss may take the last transactions; the sequence goes with them and they are read again.
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA cache_size=-16384")
+        if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            _recreate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _recreate(connection: sqlite3.Connection) -> None:
+    found = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    connection.execute("BEGIN IMMEDIATE")
+    for table in found:
+        connection.execute(f'DROP TABLE "{table}"')
+    for statement in TABLES.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
+    connection.execute("PRAGMA query_only=1")
+    connection.execute("PRAGMA cache_size=-4096")
+    return connection

@@ -1,0 +1,113 @@
+"""What the doors refuse, each with its remedy."""
+
+from shared.errors import OverspillError, Rejected, Unavailable
+
+
+class LimitExceeded(Rejected):
+    """{why}"""
+
+    code = "limit_exceeded"
+
+
+class TooManyQueued(Rejected):
+    """{queued} jobs of {tenant} wait already and its limit is {limit}: wait until some have begun, or cancel some."""
+
+    code = "too_many_queued"
+    status = 429
+    retry_after_seconds = 5
+
+
+class TooManyRequests(Rejected):
+    """{tenant} asks more than {rate:g} times a second: slow down, or use the bus door for bulk."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, *, tenant: str, rate: float, retry_after_seconds: int) -> None:
+        super().__init__(tenant=tenant, rate=rate)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class IdempotencyConflict(Rejected):
+    """This {what} was used before for a job with another spec ({job}): use a new one for new content."""
+
+    code = "idempotency_conflict"
+
+
+class SourceMissing(Rejected):
+    """The tree {tree} was never uploaded, or has expired: run `overspill run`, or POST /v1/sources and upload it."""
+
+    code = "source_missing"
+
+
+class NoSuchTenant(Rejected):
+    """There is no tenant {tenant}: an operator creates it before its first job."""
+
+    code = "no_such_tenant"
+    status = 403
+
+
+class BadRequest(Rejected):
+    """{why}"""
+
+    code = "bad_request"
+    status = 400
+
+
+class BodyTooLarge(Rejected):
+    """The body is larger than {limit} bytes: move long scripts and data into the source."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class UnsupportedMedia(Rejected):
+    """The body must be {wanted}, and Content-Type must say so; it says {given}."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class RangeUnsatisfiable(Rejected):
+    """The log has {total} bytes so far; {wanted} lies outside of it."""
+
+    code = "range_not_satisfiable"
+    status = 416
+
+    def __init__(self, *, total: int, wanted: str) -> None:
+        super().__init__(total=total, wanted=wanted)
+        self.total = total
+
+
+class WrongHost(Rejected):
+    """This server does not answer for the host {host}: use its address, or add the name to its allowed hosts."""
+
+    code = "wrong_host"
+    status = 421
+
+
+class CrossSite(Rejected):
+    """Requests from web pages of {origin} are refused: add it to the allowed origins if it is yours."""
+
+    code = "cross_site"
+    status = 403
+
+
+class NotPlacedHere(Rejected):
+    """Attempt {epoch} of job {job} is not placed on this machine: drop it and ask for your orders."""
+
+    code = "not_placed_here"
+    status = 409
+
+
+class TooManyFollowers(Unavailable):
+    """{what} has as many followers as it may ({why}); read without `follow`, or try again later."""
+
+    code = "too_many_followers"
+
+
+class ProjectionBehind(OverspillError):
+    """The read model is being rebuilt and can't answer yet; jobs are accepted meanwhile. Try again in a few seconds."""
+
+    code = "projection_behind"
+    status = 503

@@ -1,0 +1,1 @@
+"""The HTTP API, version 1: one file a resource. A route reads its request, asks one thing, shows one view."""
