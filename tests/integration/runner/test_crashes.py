@@ -1,0 +1,187 @@
+"""Killed at the worst instant and started again: nothing runs twice, nothing is lost, nothing is left."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.adapters.nats_bus import NatsBus
+from shared.flow import Beat, Party
+from tests.integration.runner.conftest import Server
+from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
+from tests.integration.runner.waiting import until_gone, until_process_gone, until_there
+
+Agents = Callable[..., AgentProcess]
+
+SLOW = {"run": "echo once >> $OVERSPILL_WORKSPACE/runs; echo first; while [ ! -e go ]; do sleep 0.02; done; cat runs"}
+
+
+def step_ctl_of(attempt: Path) -> int:
+    return int((attempt / "step-ctl.lock").read_text())
+
+
+async def test_a_killed_step_ctl_is_followed_by_one_that_tells_all_once(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    order = await hub.order({"steps": [SLOW, {"run": "echo second"}]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    os.kill(step_ctl_of(agent.attempt(order)), signal.SIGKILL)
+    (agent.attempt(order) / "work" / "go").touch()
+    ended = await hub.ended(order)
+    assert ended.outcome == "succeeded", agent.complaints()
+    log = await hub.log(order.job, 1)
+    assert (log.data, log.complete) == (b"first\nonce\n", True)
+    kinds = await hub.kinds(order.job)
+    assert kinds.count("step-started") == 2
+    assert kinds.count("step-ended") == 2
+    await until_gone(agent.attempt(order))
+
+
+async def test_a_killed_agent_finds_its_attempts_again_twice_in_a_row(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    order = await hub.order({"steps": [SLOW, {"run": "echo second"}]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    for _ in range(2):
+        agent.signal(signal.SIGKILL)
+        agent.start()
+    (agent.attempt(order) / "work" / "go").touch()
+    assert (await hub.ended(order)).outcome == "succeeded", agent.complaints()
+    assert (await hub.log(order.job, 1)).data == b"first\nonce\n"
+    await until_gone(agent.attempt(order))
+    assert (await hub.kinds(order.job)).count("attempt-accepted") == 1
+
+
+async def test_agent_and_step_ctl_killed_while_the_build_ends_tell_how_it_ended(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    order = await hub.order({"steps": [SLOW]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    attempt = agent.attempt(order)
+    agent.signal(signal.SIGKILL)
+    os.kill(step_ctl_of(attempt), signal.SIGKILL)
+    (attempt / "work" / "go").touch()
+    await until_there(attempt / "finish")
+    agent.start()
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.exit_code) == ("succeeded", 0)
+    assert (await hub.log(order.job, 1)).data == b"first\nonce\n"
+    await until_gone(attempt)
+
+
+async def test_all_killed_after_the_verdict_still_deliver_the_log(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    hub.durable_open = False
+    order = await hub.order({"steps": [{"run": "echo kept"}]}, agent.machine)
+    await hub.ended(order)
+    attempt = agent.attempt(order)
+    agent.signal(signal.SIGKILL)
+    os.kill(step_ctl_of(attempt), signal.SIGKILL)
+    hub.durable_open = True
+    agent.start()
+    await until_gone(attempt)
+    assert (await hub.kinds(order.job)).count("attempt-ended") == 1
+    assert (await hub.log(order.job, 1)).data == b"kept\n"
+
+
+async def test_a_killed_entrypoint_is_an_error_of_ours_and_leaves_nothing(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    steps = [
+        {"name": "bg", "background": True, "run": "sleep 1000"},
+        {"run": "echo begun; sleep 1000 & sleep 1000"},
+        {"run": "echo never"},
+    ]
+    order = await hub.order({"steps": steps}, agent.machine)
+    await hub.until(order.job, "step-started", 2)
+    workspace = os.fsencode(agent.attempt(order) / "work")
+    steps_of = [pid for pid in mine(agent.attempt(order)) if workspace in Path(f"/proc/{pid}/environ").read_bytes()]
+    assert steps_of
+    entrypoint = next(
+        pid for pid in mine(agent.attempt(order)) if b"\0002\000" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        or b"\0" + b"002\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )  # fmt: skip
+    os.kill(entrypoint, signal.SIGKILL)
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.reason, ended.step) == ("error", "runner_lost", 2), ended
+    for pid in steps_of:
+        await until_process_gone(pid)
+    await until_gone(agent.attempt(order))
+    assert (await hub.log(order.job, 2)).data == b"begun\n"
+
+
+async def test_a_bus_outage_delays_but_ends_no_build(hub: Hub, server: Server, agents: Agents) -> None:
+    agent = agents()
+    order = await hub.order({"steps": [SLOW, {"run": "seq 1 1000"}]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    server.end(signal.SIGKILL)
+    (agent.attempt(order) / "work" / "go").touch()
+    await until_there(agent.attempt(order) / "finish")
+    server.start()
+    assert (await hub.ended(order)).outcome == "succeeded"
+    assert (await hub.log(order.job, 1)).data == b"first\nonce\n"
+    assert (await hub.log(order.job, 2)).data == b"".join(b"%d\n" % n for n in range(1, 1001))
+
+
+async def test_a_fenced_attempt_ends_itself_without_the_hub(hub: Hub, server: Server, agents: Agents) -> None:
+    agent = agents()
+    order = await hub.order(
+        {"steps": [{"run": "sleep 1000"}]}, agent.machine, on_lost="rerun-fenced", fence_seconds=2
+    )
+    await hub.until(order.job, "step-started")
+    server.end()
+    await until_there(agent.attempt(order) / "finish")
+    assert (agent.attempt(order) / "cancel").read_text() == "fenced\n"
+    server.start()
+    assert (await hub.ended(order)).reason == "machine_lost"
+
+
+async def test_sigterm_drains_then_ends_what_runs_as_an_error_of_the_machine(
+    hub: Hub, server: Server, agents: Agents
+) -> None:
+    agent = agents(OVERSPILL_AGENT_DRAIN_SECONDS="0.2")
+    order = await hub.order({"steps": [{"run": "sleep 1000"}]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    party = Party("ear", "hub", publishes=(), subscribes=(Beat.filter(),), reads=HUB.reads)
+    async with (
+        NatsBus.connect(server.url, server.identity.credential(party), name="ear") as ear,
+        ear.listen(Beat.filter(cluster=CLUSTER)) as beats,
+    ):
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGTERM)
+        ended = await hub.ended(order)
+        assert (ended.outcome, ended.reason) == ("error", "machine_lost")
+        said = b""
+        async for beat in beats:
+            said += beat.data
+            if b'"leaving":true' in beat.data:
+                break
+        assert b'"draining":true' in said
+    await until_process_gone(agent.process.pid)
+    assert agent.process.wait() == 0
+    agent.process = None
+    assert mine(agent.data) == []
+
+
+async def test_with_die_with_parent_a_killed_agent_leaves_no_process(hub: Hub, agents: Agents) -> None:
+    agent = agents(OVERSPILL_AGENT_DIE_WITH_PARENT="true")
+    steps = [{"background": True, "run": "sleep 1000"}, {"run": "sleep 1000 & trap '' TERM; sleep 1000"}]
+    order = await hub.order({"steps": steps}, agent.machine)
+    await hub.until(order.job, "step-started", 2)
+    assert agent.process is not None
+    others = [pid for pid in mine(agent.data) if pid != agent.process.pid]
+    assert len(others) >= 5
+    agent.signal(signal.SIGKILL)
+    for pid in others:
+        await until_process_gone(pid)
+    assert mine(agent.data) == []
+    agent.start()
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.reason) == ("error", "machine_lost"), ended
+
+
+async def test_two_agents_do_not_share_a_data_directory(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    order = await hub.order({"steps": [{"run": "true"}]}, agent.machine)
+    await hub.ended(order)
+    second = AgentProcess(hub, agent.data, agent.machine)
+    second.start()
+    assert second.process is not None
+    assert second.process.wait(60) == 3
+    assert "OVERSPILL_AGENT_DATA" in agent.complaints()
