@@ -1,0 +1,147 @@
+"""The bus edge: beats in, pictures out."""
+
+import structlog
+
+from services.cluster_metrics import policy
+from services.cluster_metrics.model import Effect, Forget, State, TellCluster, TellMachine
+from services.cluster_metrics.settings import Settings
+from shared.bus import Bus, Message
+from shared.clock import Clock
+from shared.errors import OutcomeUnknown, Poison, Unavailable, WrongSequence
+from shared.facts import ClusterSeen, MachineBeat, MachineSeen
+from shared.flow import CLUSTERS, METRICS, Beat, Buried, ClusterMetrics, MachineMetrics
+from shared.tenancy import ClusterRecord
+from shared.wire import decode, encode
+
+log = structlog.get_logger()
+
+WHY = "Overspill-Why"
+SUBJECT = "Overspill-Subject"
+STALL_SECONDS = 2.0
+"""A tick later than this means that we, not the machines, were silent."""
+
+
+def _read(message: Message) -> MachineBeat:
+    """Raises Poison, also when subject and payload name different machines."""
+    where, told = Beat.parse(message.subject), decode(MachineBeat, message.data)
+    if (where.cluster, where.machine) != (told.cluster, told.machine):
+        raise Poison(why=f"a beat of {told.cluster}/{told.machine} came as {message.subject}")
+    return told
+
+
+class Watch:
+    """Keeps the picture of all clusters, and tells it."""
+
+    def __init__(self, settings: Settings, bus: Bus, clock: Clock) -> None:
+        self._settings, self._bus, self._clock = settings, bus, clock
+        self._state = State()
+        self._ticked_at = clock.monotonic()
+        self._buried = 0
+
+    async def restore(self) -> None:
+        """Read what was told before, so that versions go on. Raises Unavailable."""
+        for message in await self._bus.last_each(METRICS, MachineMetrics.filter()):
+            policy.restore(self._state, decode(MachineSeen, message.data), message.seq, self._clock.monotonic())
+        for message in await self._bus.last_each(METRICS, ClusterMetrics.filter()):
+            policy.restore_cluster(self._state, decode(ClusterSeen, message.data), message.seq)
+        self.resume()
+
+    def resume(self) -> None:
+        """The connection is (again) there."""
+        policy.resume(self._state, self._clock.monotonic())
+
+    async def on_beat(self, message: Message) -> None:
+        try:
+            told = _read(message)
+            policy.beat(self._state, told, self._clock.monotonic(), self._unix_ns(), self._settings)
+        except Poison as poison:
+            await self._bury(message, str(poison))
+
+    async def _bury(self, message: Message, why: str) -> None:
+        # A broken agent beats on: the first of each thousand is enough to find it.
+        self._buried += 1
+        if self._buried % 1000 != 1:
+            return
+        log.warning("beat_buried", subject=message.subject, why=why, so_far=self._buried)
+        try:
+            await self._bus.publish(
+                Buried("cluster-metrics"), message.data[:65_536], headers={WHY: why[:500], SUBJECT: message.subject}
+            )
+        except Unavailable as error:
+            log.warning("not_buried", why=str(error))
+
+    def _unix_ns(self) -> int:
+        return int(self._clock.now() * 1_000_000_000)
+
+    async def follow_clusters(self) -> None:
+        """Kinds of pools, as they are configured."""
+        async for entry in self._bus.bucket(CLUSTERS).watch():
+            if not entry.deleted:
+                try:
+                    policy.describe(self._state, decode(ClusterRecord, entry.value))
+                except Poison as poison:
+                    log.warning("cluster_record_ignored", cluster=entry.key, why=str(poison))
+
+    async def tick(self) -> None:
+        """Tell what is due. A bus that is out only delays it."""
+        stalled = self._clock.monotonic() - self._ticked_at > STALL_SECONDS
+        self._ticked_at = self._clock.monotonic()
+        if stalled or not self._bus.connected:
+            self.resume()
+        if not self._bus.connected:
+            return
+        for effect in policy.tick(self._state, self._clock.monotonic(), self._unix_ns(), self._settings):
+            await self._perform(effect)
+
+    async def _perform(self, effect: Effect) -> None:
+        try:
+            match effect:
+                case TellMachine(seen, expect_seq):
+                    await self._tell_machine(seen, expect_seq)
+                case TellCluster(seen, expect_seq):
+                    await self._tell_cluster(seen, expect_seq)
+                case Forget(cluster, machine):
+                    await self._bus.purge(METRICS, str(MachineMetrics(cluster, machine)))
+                    log.info("machine_forgotten", cluster=cluster, machine=machine)
+        except Unavailable as error:
+            log.warning("picture_not_told", why=str(error))
+            self._tell_again(effect)
+
+    async def _tell_machine(self, seen: MachineSeen, expect_seq: int) -> None:
+        subject = MachineMetrics(seen.cluster, seen.machine)
+        known = self._state.machines.get((seen.cluster, seen.machine))
+        if known is None:
+            return
+        try:
+            stored = await self._bus.publish(subject, encode(seen), expect_seq=expect_seq)
+            known.seq = stored.seq
+            log.debug("machine_told", cluster=seen.cluster, machine=seen.machine, state=seen.state)
+        except (WrongSequence, OutcomeUnknown):
+            # Another instance told it, or our own word arrived without our knowing: go on from what stands.
+            newest = await self._bus.last(METRICS, subject)
+            known.seq = newest.seq if newest else 0
+            if newest is not None:
+                known.version = max(known.version, decode(MachineSeen, newest.data).version)
+            known.told_picture = None
+
+    async def _tell_cluster(self, seen: ClusterSeen, expect_seq: int) -> None:
+        subject = ClusterMetrics(seen.cluster)
+        known = self._state.clusters[seen.cluster]
+        try:
+            known.seq = (await self._bus.publish(subject, encode(seen), expect_seq=expect_seq)).seq
+        except (WrongSequence, OutcomeUnknown):
+            newest = await self._bus.last(METRICS, subject)
+            known.seq = newest.seq if newest else 0
+            if newest is not None:
+                known.version = max(known.version, decode(ClusterSeen, newest.data).version)
+            known.changed = True
+
+    def _tell_again(self, effect: Effect) -> None:
+        match effect:
+            case TellMachine(seen, _):
+                if known := self._state.machines.get((seen.cluster, seen.machine)):
+                    known.told_picture = None
+            case TellCluster(seen, _):
+                self._state.clusters[seen.cluster].changed = True
+            case Forget():
+                log.info("machine_stays_in_metrics", machine=effect.machine)

@@ -1,0 +1,85 @@
+"""What is known of machines and clusters, and what is to be done about it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shared.facts import ClusterSeen, MachineSeen
+from shared.facts.machine import Isolation, Running
+from shared.needs import Capacity
+from shared.tenancy import ClusterRecord
+
+MachineState = Literal["ready", "draining", "lost", "gone"]
+Name = tuple[str, str]
+"""(cluster, machine)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a machine says of itself that the others should know."""
+
+    pool: str
+    state: MachineState
+    isolation: Isolation
+    labels: tuple[str, ...]
+    arch: str
+    allocatable: Capacity
+    session: str
+    protocol: int
+
+
+@dataclass(slots=True)
+class Machine:
+    cluster: str
+    machine: str
+    picture: Picture
+    attempts: tuple[Running, ...]
+    heard_at: float
+    seen_unix_ns: int
+    beat_seconds: float
+    version: int = 0
+    seq: int = 0
+    told_at: float = 0.0
+    told_picture: Picture | None = None
+    told_attempts: tuple[Running, ...] = ()
+    since: float = 0.0
+    """When its state last changed."""
+
+
+@dataclass(slots=True)
+class Cluster:
+    record: ClusterRecord | None = None
+    version: int = 0
+    seq: int = 0
+    told_at: float = 0.0
+    changed: bool = True
+
+
+@dataclass(slots=True)
+class State:
+    machines: dict[Name, Machine] = field(default_factory=dict)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    resumed_at: float = 0.0
+    """Since then we would have heard every beat."""
+
+
+@dataclass(frozen=True, slots=True)
+class TellMachine:
+    """Publish, if the subject's sequence is still `expect_seq`."""
+
+    seen: MachineSeen
+    expect_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class TellCluster:
+    seen: ClusterSeen
+    expect_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    cluster: str
+    machine: str
+
+
+Effect = TellMachine | TellCluster | Forget

@@ -1,0 +1,204 @@
+"""From beats and the passing of time to pictures. Pure; `now` is monotonic seconds, so no jump of a clock loses a machine."""
+
+from collections.abc import Iterable, Iterator
+
+from services.cluster_metrics.model import (
+    Cluster,
+    Effect,
+    Forget,
+    Machine,
+    MachineState,
+    Picture,
+    State,
+    TellCluster,
+    TellMachine,
+)
+from services.cluster_metrics.settings import Settings
+from shared.errors import Poison
+from shared.facts import ClusterSeen, MachineBeat, MachineSeen
+from shared.facts.machine import PoolSeen
+from shared.needs import Capacity
+from shared.tenancy import ClusterRecord, PoolKind
+
+SILENT = ("lost", "gone")
+
+
+def beat(state: State, told: MachineBeat, now: float, unix_ns: int, settings: Settings) -> None:
+    """Take in one beat. Raises Poison past `max_machines`."""
+    name = (told.cluster, told.machine)
+    known = state.machines.get(name)
+    picture = _picture(told)
+    if known is None:
+        if len(state.machines) >= settings.max_machines:
+            raise Poison(why=f"there are {len(state.machines)} machines already; raise max_machines")
+        known = Machine(told.cluster, told.machine, picture, (), now, unix_ns, told.beat_seconds, since=now)
+        state.machines[name] = known
+    if known.picture.state != picture.state:
+        known.since = now
+    if picture != known.picture or known.told_picture is None:
+        state.clusters.setdefault(told.cluster, Cluster()).changed = True
+    known.picture, known.attempts = picture, tuple(told.attempts)
+    known.heard_at, known.seen_unix_ns, known.beat_seconds = now, unix_ns, told.beat_seconds
+
+
+def _picture(told: MachineBeat) -> Picture:
+    state: MachineState = "gone" if told.leaving else "draining" if told.draining else "ready"
+    return Picture(
+        told.pool,
+        state,
+        told.isolation,
+        tuple(sorted(told.labels)),
+        told.arch,
+        told.allocatable,
+        told.session,
+        told.protocol,
+    )
+
+
+def restore(state: State, seen: MachineSeen, seq: int, now: float) -> None:
+    """What was told before our start; the machine gets its whole grace again."""
+    picture = Picture(
+        seen.pool,
+        seen.state,
+        seen.isolation,
+        tuple(seen.labels),
+        seen.arch,
+        seen.allocatable,
+        seen.session,
+        seen.protocol,
+    )
+    state.machines[seen.cluster, seen.machine] = Machine(
+        seen.cluster,
+        seen.machine,
+        picture,
+        tuple(seen.attempts),
+        now,
+        seen.seen_unix_ns,
+        beat_seconds=2.0,
+        version=seen.version,
+        seq=seq,
+        told_at=now,
+        told_picture=picture,
+        told_attempts=tuple(seen.attempts),
+        since=now,
+    )
+
+
+def restore_cluster(state: State, seen: ClusterSeen, seq: int) -> None:
+    cluster = state.clusters.setdefault(seen.cluster, Cluster())
+    cluster.version, cluster.seq = seen.version, seq
+
+
+def describe(state: State, record: ClusterRecord) -> None:
+    """What the platform knows of a cluster: the kinds of its pools."""
+    cluster = state.clusters.setdefault(record.cluster, Cluster())
+    cluster.record, cluster.changed = record, True
+
+
+def resume(state: State, now: float) -> None:
+    """We may have been deaf until now: nobody's silence before it counts."""
+    state.resumed_at = now
+
+
+def tick(state: State, now: float, unix_ns: int, settings: Settings) -> Iterator[Effect]:
+    """What is to be told now. Marks as lost who has been silent too long."""
+    for name in sorted(state.machines):
+        machine = state.machines[name]
+        _judge_silence(state, machine, now, settings)
+        if machine.picture.state in SILENT and now - machine.since >= settings.forget_seconds:
+            del state.machines[name]
+            state.clusters.setdefault(machine.cluster, Cluster()).changed = True
+            yield Forget(*name)
+        elif _due(machine, now, settings):
+            yield _tell(machine, now)
+    for cluster_id in sorted(state.clusters):
+        cluster = state.clusters[cluster_id]
+        if cluster.changed or now - cluster.told_at >= settings.tell_every_seconds:
+            yield _summarise(state, cluster_id, cluster, now, unix_ns)
+
+
+def _judge_silence(state: State, machine: Machine, now: float, settings: Settings) -> None:
+    if machine.picture.state in SILENT:
+        return
+    silent = now - max(machine.heard_at, state.resumed_at)
+    if silent >= settings.silent_beats * machine.beat_seconds:
+        was = machine.picture
+        machine.picture = Picture(
+            was.pool,
+            "lost",
+            was.isolation,
+            was.labels,
+            was.arch,
+            was.allocatable,
+            was.session,
+            was.protocol,
+        )
+        machine.since = now
+        state.clusters.setdefault(machine.cluster, Cluster()).changed = True
+
+
+def _due(machine: Machine, now: float, settings: Settings) -> bool:
+    if machine.picture != machine.told_picture:
+        return True
+    age = now - machine.told_at
+    if machine.attempts != machine.told_attempts:
+        return age >= settings.coalesce_seconds
+    return age >= settings.tell_every_seconds
+
+
+def _tell(machine: Machine, now: float) -> TellMachine:
+    machine.version += 1
+    machine.told_at, machine.told_picture, machine.told_attempts = now, machine.picture, machine.attempts
+    picture = machine.picture
+    seen = MachineSeen(
+        cluster=machine.cluster,
+        machine=machine.machine,
+        pool=picture.pool,
+        version=machine.version,
+        state=picture.state,
+        isolation=picture.isolation,
+        labels=list(picture.labels),
+        arch=picture.arch,
+        allocatable=picture.allocatable,
+        attempts=list(machine.attempts),
+        session=picture.session,
+        seen_unix_ns=machine.seen_unix_ns,
+        protocol=picture.protocol,
+    )
+    return TellMachine(seen, machine.seq)
+
+
+def _summarise(state: State, cluster_id: str, cluster: Cluster, now: float, unix_ns: int) -> TellCluster:
+    machines = [machine for name, machine in sorted(state.machines.items()) if name[0] == cluster_id]
+    cluster.version += 1
+    cluster.told_at, cluster.changed = now, False
+    seen = ClusterSeen(
+        cluster=cluster_id,
+        version=cluster.version,
+        pools=list(_pools(cluster.record, machines)),
+        machines_ready=sum(machine.picture.state == "ready" for machine in machines),
+        machines_lost=sum(machine.picture.state == "lost" for machine in machines),
+        seen_unix_ns=max((machine.seen_unix_ns for machine in machines), default=unix_ns),
+    )
+    return TellCluster(seen, cluster.seq)
+
+
+def _pools(record: ClusterRecord | None, machines: Iterable[Machine]) -> Iterator[PoolSeen]:
+    kinds: dict[str, PoolKind] = {pool.pool: pool.kind for pool in record.pools} if record else {}
+    ready: dict[str, list[Machine]] = {pool: [] for pool in kinds}
+    for machine in machines:
+        members = ready.setdefault(machine.picture.pool, [])
+        if machine.picture.state == "ready":
+            members.append(machine)
+    for pool in sorted(ready):
+        there = [machine.picture.allocatable for machine in ready[pool]]
+        yield PoolSeen(
+            pool=pool,
+            kind=kinds.get(pool, "agents"),
+            machines=len(there),
+            allocatable=Capacity(
+                cpu_millis=sum(one.cpu_millis for one in there),
+                memory_bytes=sum(one.memory_bytes for one in there),
+                disk_bytes=sum(one.disk_bytes for one in there),
+            ),
+        )

@@ -1,0 +1,37 @@
+"""Everything this service is made of, from top to bottom."""
+
+import asyncio
+import contextlib
+
+from services.cluster_metrics.handlers import Watch
+from services.cluster_metrics.settings import Settings
+from shared.bus import Bus
+from shared.clock import Clock, SystemClock
+from shared.flow import Beat
+
+
+async def serve(settings: Settings, bus: Bus, ready: asyncio.Event, clock: Clock | None = None) -> None:
+    """Runs until cancelled. `ready` is set once beats are heard."""
+    heard = asyncio.Event()
+    watch = Watch(settings, bus, clock or SystemClock())
+    async with bus.listen(Beat.filter()) as beats, asyncio.TaskGroup() as tasks:
+        await watch.restore()
+        bus.on_reconnect(watch.resume)
+
+        async def hear() -> None:
+            async for message in beats:
+                await watch.on_beat(message)
+                heard.set()
+
+        async def tell() -> None:
+            while True:
+                heard.clear()
+                await watch.tick()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(settings.tick_seconds):
+                        await heard.wait()
+
+        tasks.create_task(hear())
+        tasks.create_task(tell())
+        tasks.create_task(watch.follow_clusters())
+        ready.set()
