@@ -50,12 +50,14 @@ class Watch:
         """The connection is (again) there."""
         policy.resume(self._state, self._clock.monotonic())
 
-    async def on_beat(self, message: Message) -> None:
+    async def on_beat(self, message: Message) -> bool:
+        """Whether a tick should follow at once."""
         try:
             told = _read(message)
-            policy.beat(self._state, told, self._clock.monotonic(), self._unix_ns(), self._settings)
+            return policy.beat(self._state, told, self._clock.monotonic(), self._unix_ns(), self._settings)
         except Poison as poison:
             await self._bury(message, str(poison))
+            return False
 
     async def _bury(self, message: Message, why: str) -> None:
         # A broken agent beats on: the first of each thousand is enough to find it.

@@ -1,4 +1,7 @@
-"""From beats and the passing of time to pictures. Pure; `now` is monotonic seconds, so no jump of a clock loses a machine."""
+"""From beats and the passing of time to pictures. Pure.
+
+`now` is monotonic seconds, so no jump of a clock loses a machine.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -23,8 +26,8 @@ from shared.tenancy import ClusterRecord, PoolKind
 SILENT = ("lost", "gone")
 
 
-def beat(state: State, told: MachineBeat, now: float, unix_ns: int, settings: Settings) -> None:
-    """Take in one beat. Raises Poison past `max_machines`."""
+def beat(state: State, told: MachineBeat, now: float, unix_ns: int, settings: Settings) -> bool:
+    """Take in one beat; whether it says something that should be told at once. Raises Poison past `max_machines`."""
     name = (told.cluster, told.machine)
     known = state.machines.get(name)
     picture = _picture(told)
@@ -39,6 +42,7 @@ def beat(state: State, told: MachineBeat, now: float, unix_ns: int, settings: Se
         state.clusters.setdefault(told.cluster, Cluster()).changed = True
     known.picture, known.attempts = picture, tuple(told.attempts)
     known.heard_at, known.seen_unix_ns, known.beat_seconds = now, unix_ns, told.beat_seconds
+    return picture != known.told_picture
 
 
 def _picture(told: MachineBeat) -> Picture:

@@ -20,8 +20,8 @@ async def serve(settings: Settings, bus: Bus, ready: asyncio.Event, clock: Clock
 
         async def hear() -> None:
             async for message in beats:
-                await watch.on_beat(message)
-                heard.set()
+                if await watch.on_beat(message):
+                    heard.set()
 
         async def tell() -> None:
             while True:
