@@ -121,9 +121,7 @@ async def test_a_bus_outage_delays_but_ends_no_build(hub: Hub, server: Server, a
 
 async def test_a_fenced_attempt_ends_itself_without_the_hub(hub: Hub, server: Server, agents: Agents) -> None:
     agent = agents()
-    order = await hub.order(
-        {"steps": [{"run": "sleep 1000"}]}, agent.machine, on_lost="rerun-fenced", fence_seconds=2
-    )
+    order = await hub.order({"steps": [{"run": "sleep 1000"}]}, agent.machine, on_lost="rerun-fenced", fence_seconds=2)
     await hub.until(order.job, "step-started")
     server.end()
     await until_there(agent.attempt(order) / "finish")
