@@ -1,5 +1,6 @@
 """Whose turn it is, what is posted on, and what a second start does."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -156,6 +157,16 @@ def test_of_two_entrypoints_for_one_step_only_one_runs_it(attempt: AttemptDir) -
         (attempt.work / "gate").write_text("go\n")
         assert sorted([one.wait(), other.wait()]) == [0, 70]
     assert attempt.until_file("ran") == "ran\n"
+
+
+def test_a_step_that_another_entrypoint_holds_is_left_alone(attempt: AttemptDir) -> None:
+    attempt.step(1, "true")
+    holder = os.open(attempt.path(1), os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    code, complaint = attempt.run(1)
+    os.close(holder)
+    assert (code, "another entrypoint" in complaint) == (70, True)
+    assert not attempt.path(1, "started").exists()
 
 
 @pytest.mark.parametrize("content", ["2\n", "", "1.1\n", "one\n"])

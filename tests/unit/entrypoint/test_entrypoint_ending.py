@@ -97,9 +97,9 @@ def test_a_step_may_end_itself_in_order_after_its_timeout(attempt: AttemptDir) -
 
 
 def test_the_groups_clean_up_has_the_grace_though_its_shell_went_first(attempt: AttemptDir) -> None:
-    child = "trap 'touch cleaned; exit' TERM; echo > ready; while :; do sleep 0.02; done"
+    child = "trap 'sleep 0.3; touch cleaned; exit' TERM; echo > ready; while :; do sleep 0.02; done"
     (attempt.work / "child.sh").write_text(child)
-    attempt.step(1, "sh child.sh & while ! test -s ready; do sleep 0.01; done; echo > up; sleep 1000")
+    attempt.step(1, "sh child.sh > /dev/null 2>&1 & while ! test -s ready; do sleep 0.01; done; echo > up; sleep 1000")
     attempt.go(1)
     with attempt.start(1) as running:
         attempt.until_file("up")

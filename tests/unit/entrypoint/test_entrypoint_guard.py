@@ -51,6 +51,21 @@ def test_a_command_that_is_not_there_is_named(entrypoint: Path) -> None:
     assert "no-such-tool" in done.stderr
 
 
+def test_a_guarded_command_does_not_hold_the_lifeline_itself(entrypoint: Path, tmp_path: Path) -> None:
+    with guarded(entrypoint, tmp_path, "ls -l /proc/self/fd > fds") as (process, _):
+        assert process.wait(PATIENCE_SECONDS) == 0
+    assert "pipe:" not in "".join(line for line in (tmp_path / "fds").read_text().splitlines() if " 2 -> " not in line)
+
+
+def test_a_guard_without_stdin_gives_its_command_an_empty_one(entrypoint: Path) -> None:
+    theirs, ours = os.pipe()
+    command = f"exec {entrypoint} guard --lifeline {theirs} -- cat <&-"
+    done = subprocess.run(["/bin/sh", "-c", command], check=False, pass_fds=[theirs], capture_output=True)
+    os.close(theirs)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_what_a_guarded_command_leaves_behind_goes_with_it(entrypoint: Path, tmp_path: Path) -> None:
     (tmp_path / "d.py").write_text(DAEMON)
     with guarded(entrypoint, tmp_path, "python3 d.py; while ! test -e daemon; do sleep 0.01; done") as (process, _):

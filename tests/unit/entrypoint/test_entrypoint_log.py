@@ -33,7 +33,7 @@ def test_a_large_log_is_whole(attempt: AttemptDir) -> None:
 
 
 def test_the_index_is_monotone_and_its_offsets_are_in_the_log(attempt: AttemptDir) -> None:
-    attempt.step(1, "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.03; done")
+    attempt.step(1, "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done; sleep 0.03; echo late")
     attempt.run(1)
     found, end, log = records(attempt, 1), attempt.exit(1), attempt.log(1)
     assert found[0][0] == 0
