@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.flow import Bucket, Stream
+from shared.stream import Bucket, Stream
 from shared.subject import Subject
 
 Headers = Mapping[str, str]

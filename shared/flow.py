@@ -8,6 +8,7 @@ the truth.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shared.stream import Bucket, Stream
 from shared.subject import Subject
 
 
@@ -177,25 +178,6 @@ DAY = 24 * HOUR
 LOG_PARTITIONS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A JetStream stream. Ages in seconds (0: for ever), sizes in bytes (-1: no bound)."""
-
-    name: str
-    subjects: tuple[str, ...]
-    policy: Literal["limits", "workqueue"] = "limits"
-    keeps_seconds: float = 0
-    last_only: bool = False
-    max_bytes: int = -1
-    max_message_bytes: int = 1_048_576
-    discard: Literal["old", "new"] = "old"
-    duplicate_window_seconds: float = 120
-    republish: tuple[str, str] | None = None
-    transform: tuple[str, str] | None = None
-    sources: tuple[str, str, str] | None = None
-    """(stream, filter, transform destination)"""
-
-
 JOBS = Stream("JOBS", (Job.filter(), Spec.filter()), max_message_bytes=524_288)
 EVT = Stream(
     "EVT",
@@ -224,15 +206,6 @@ DLQ = Stream("DLQ", (Buried.filter(),), keeps_seconds=30 * DAY)
 
 STREAMS = (JOBS, EVT, SUBMIT, ORDERS, LOG, DONE, METRICS, DLQ)
 """In the order of creation: EVT sources JOBS."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A key-value bucket. `ttl_seconds` 0: entries live until deleted; `per_key_ttl`: a write may carry its own."""
-
-    name: str
-    per_key_ttl: bool = False
-    history: int = 1
 
 
 TENANTS = Bucket("TENANTS")

@@ -14,9 +14,10 @@ from shared.bus import Bus, Message
 from shared.clock import Clock
 from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
 from shared.facts import JobRecord
-from shared.flow import DONE, JOBS, Done, Job, Spec, Stream, Svc
+from shared.flow import DONE, JOBS, Done, Job, Spec, Svc
 from shared.ids import random_id
 from shared.requests import SourceCheckAsked, SourceCheckTold
+from shared.stream import Stream
 from shared.subject import Subject
 from shared.tenancy import TenantRecord
 from shared.wire import decode, encode

@@ -9,7 +9,8 @@ import structlog
 from services.gateway.refusals import NoSuchTenant
 from shared.bus import Bus, Entry
 from shared.errors import Poison, Unavailable
-from shared.flow import CLUSTERS, TENANTS, Bucket
+from shared.flow import CLUSTERS, TENANTS
+from shared.stream import Bucket
 from shared.tenancy import ApiKey, ClusterRecord, TenantRecord
 from shared.wire import Model, decode
 

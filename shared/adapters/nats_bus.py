@@ -22,9 +22,9 @@ from shared.adapters.nats_spans import answering, asking, sending
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
 from shared.credential import Credential
 from shared.errors import OutcomeUnknown, OverspillError, Rejected, Unavailable
-from shared.flow import Bucket, Stream
 from shared.ids import random_id
 from shared.requests import Refusal
+from shared.stream import Bucket, Stream
 from shared.subject import Subject
 from shared.telemetry import continue_trace, current_traceparent
 from shared.wire import decode, encode

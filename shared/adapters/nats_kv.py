@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.adapters import nats_read
 from shared.bus import Entry, Message
-from shared.flow import Bucket
+from shared.stream import Bucket
 
 if TYPE_CHECKING:
     from shared.adapters.nats_bus import NatsBus

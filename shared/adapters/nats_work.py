@@ -15,7 +15,7 @@ from shared.adapters.nats_api import Missing, api
 from shared.adapters.nats_read import Place
 from shared.bus import Message
 from shared.errors import Unavailable
-from shared.flow import Stream
+from shared.stream import Stream
 
 if TYPE_CHECKING:
     from shared.adapters.nats_bus import NatsBus

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from shared.adapters.nats_api import Missing, api
-from shared.flow import BUCKETS, STREAMS, Bucket, Stream
+from shared.flow import BUCKETS, STREAMS
+from shared.stream import Bucket, Stream
 
 if TYPE_CHECKING:
     from shared.adapters.nats_bus import NatsBus

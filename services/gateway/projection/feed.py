@@ -12,7 +12,8 @@ from services.gateway.projection.writing import Anchor, Writer
 from shared.bus import Bus, Message
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts import JobRecord
-from shared.flow import DONE, EVT, JOBS, Done, Evt, Job, RecordCopy, Stream
+from shared.flow import DONE, EVT, JOBS, Done, Evt, Job, RecordCopy
+from shared.stream import Stream
 from shared.wire import decode
 
 log = structlog.get_logger()

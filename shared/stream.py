@@ -1,0 +1,32 @@
+"""Streams and buckets as values: what `shared.flow` declares and `shared.adapters.provision` makes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A JetStream stream. Ages in seconds (0: for ever), sizes in bytes (-1: no bound)."""
+
+    name: str
+    subjects: tuple[str, ...]
+    policy: Literal["limits", "workqueue"] = "limits"
+    keeps_seconds: float = 0
+    last_only: bool = False
+    max_bytes: int = -1
+    max_message_bytes: int = 1_048_576
+    discard: Literal["old", "new"] = "old"
+    duplicate_window_seconds: float = 120
+    republish: tuple[str, str] | None = None
+    transform: tuple[str, str] | None = None
+    sources: tuple[str, str, str] | None = None
+    """(stream, filter, transform destination)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A key-value bucket. `ttl_seconds` 0: entries live until deleted; `per_key_ttl`: a write may carry its own."""
+
+    name: str
+    per_key_ttl: bool = False
+    history: int = 1
