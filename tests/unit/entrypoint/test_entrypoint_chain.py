@@ -110,7 +110,7 @@ def test_a_failed_exit_that_is_passed_over_posts_on_its_failure(attempt: Attempt
 
 
 def test_a_step_whose_end_nobody_knows_is_never_run_again(attempt: AttemptDir) -> None:
-    attempt.step(1, "echo ran >> ran; sleep 1000")
+    attempt.step(1, "echo ran >> ran; exec sleep 1000")
     attempt.go(1)
     with attempt.start(1) as running:
         attempt.until_file("ran")
