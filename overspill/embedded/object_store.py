@@ -10,6 +10,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from overspill.embedded import ports
 from overspill.embedded.binaries import weed
@@ -23,6 +24,7 @@ _GRPC_OFFSET = 10_000
 """SeaweedFS listens for gRPC this far above each HTTP port."""
 _PORTS = ("s3", "master", "volume", "filer", "admin")
 _LOOK_SECONDS = 0.02
+_CONNECT_SECONDS = 3.0
 
 
 class StoreNotStarted(OverspillError):
@@ -94,13 +96,15 @@ async def until_it_stores(settings: ObjectSettings, timeout_seconds: float = STA
     key, probe = f"probe/{random_id()}", b"overspill"
     async with S3Objects.connect(settings) as objects:
         while True:
+            why = await _refuses_connections(settings.url)
             try:
-                await objects.ensure_bucket()
-                await objects.put(key, probe)
-                if await objects.get(key) == probe:
-                    await objects.delete(key)
-                    return
-                why = "it gave back other bytes than it was given"
+                if why is None:
+                    await objects.ensure_bucket()
+                    await objects.put(key, probe)
+                    if await objects.get(key) == probe:
+                        await objects.delete(key)
+                        return
+                    why = "it gave back other bytes than it was given"
             except OverspillError as error:
                 # Not only unreachable: right after its start it also refuses what it takes a moment later.
                 why = str(error)
@@ -108,3 +112,15 @@ async def until_it_stores(settings: ObjectSettings, timeout_seconds: float = STA
                 raise StoreNotStarted(url=settings.url, why=why)
             # It has no other sign of being ready than that a request succeeds.
             await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _refuses_connections(url: str) -> str | None:
+    """Why, when it does. An S3 client would try again by itself, with pauses much longer than the start takes."""
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(address.hostname, port), _CONNECT_SECONDS)
+    except (OSError, TimeoutError) as error:
+        return str(error) or "no connection in time"
+    writer.close()
+    return None

@@ -97,6 +97,10 @@ class Identity:
         except NoIdentity:
             return cls.create(directory)
 
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
     # Accounts
 
     def add_tenant(self, name: str) -> Account:
