@@ -1,0 +1,18 @@
+"""All commands, in the order `overspill --help` shows them."""
+
+import typer
+
+from overspill.cli import about, artifacts, jobs, logs, platform, specs, submitting
+
+app = typer.Typer(
+    name="overspill",
+    help="CI builds on the machines you own; the surge spills to serverless.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (platform.up, submitting.run, submitting.submit, jobs.jobs, jobs.show, logs.logs, logs.events,
+              artifacts.artifacts, jobs.cancel, jobs.why, platform.clusters, specs.validate, specs.schema,
+              about.completion, about.version):  # fmt: skip
+    app.command()(group)

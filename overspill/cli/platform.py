@@ -1,0 +1,62 @@
+"""The platform itself."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overspill.cli.asking import ask
+from overspill.cli.options import AsJson
+from overspill.cli.output import console, show_json
+
+if TYPE_CHECKING:
+    from overspill.client import Client
+
+
+def up(
+    *,
+    data: Annotated[
+        Path | None, typer.Option(help="where everything is kept", show_default="~/.local/share/overspill")
+    ] = None,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="address of the API; port 0: one of its own")
+    ] = "127.0.0.1:0",
+    nats_url: Annotated[
+        str | None, typer.Option(help="use this bus, which runs with the configuration of --identity")
+    ] = None,
+    identity: Annotated[Path | None, typer.Option(help="identity directory of the bus at --nats-url")] = None,
+    s3_url: Annotated[str | None, typer.Option(help="use this object store")] = None,
+    s3_credentials: Annotated[
+        Path | None, typer.Option(help="file of two lines: access key id, secret access key")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start the whole platform on this machine; Ctrl-C ends it."""
+    from overspill.up import up_command
+
+    up_command(
+        data=data,
+        nats_url=nats_url,
+        identity=identity,
+        s3_url=s3_url,
+        s3_credentials=s3_credentials,
+        listen=listen,
+        as_json=as_json,
+    )
+
+
+def clusters(*, as_json: AsJson = False) -> None:
+    """List the machines that run jobs."""
+
+    async def work(client: "Client") -> None:
+        told = await client.clusters()
+        if as_json:
+            show_json(told)
+            return
+        import time
+
+        from overspill.view.tables import clusters_table
+
+        console().print(clusters_table(told["clusters"], time.time()))
+
+    ask(work)
