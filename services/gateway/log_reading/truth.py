@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from shared.bus import Bus
 from shared.errors import NotFound, Poison, Rejected
 from shared.flow import Svc
-from shared.requests import LogAsked, LogTold
+from shared.requests import ANSWER, LogAsked, LogTold
 from shared.wire import decode, encode
 
-ANSWER = "Overspill-Answer"
 PAGE_BYTES = 524_288
 TIMEOUT_SECONDS = 15.0
 
