@@ -56,7 +56,7 @@ INSERT INTO attempts (tenant, job, epoch, ended_ns, ended) VALUES (?, ?, ?, ?, ?
 ON CONFLICT DO UPDATE SET ended_ns = excluded.ended_ns, ended = excluded.ended WHERE ended_ns IS NULL
 """
 _STEP = """
-INSERT INTO steps (tenant, job, epoch, step, name, first_seen_ns, {column}) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO steps (tenant, job, epoch, step, name, {column}) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET {column} = excluded.{column}, name = excluded.name WHERE {column} IS NULL
 """
 _SUMMARY = "INSERT OR REPLACE INTO summaries (tenant, job, epoch, step, markdown) VALUES (?, ?, ?, ?, ?)"
@@ -132,7 +132,7 @@ def _step(column: str) -> "Callable[[Evt, Any, Message], Iterator[Statement]]":
         value = message.data if column == "ended" else min(fact.at_unix_ns, LARGEST)
         yield (
             _STEP.format(column=column),
-            (evt.tenant, evt.job, evt.epoch, fact.step, fact.name, message.time_unix_ns, value),
+            (evt.tenant, evt.job, evt.epoch, fact.step, fact.name, value),
         )
 
     return statements

@@ -82,7 +82,6 @@ class StepRow:
     name: str
     started_ns: int | None
     ready_ns: int | None
-    first_seen_ns: int
     ended: StepEnded | None
 
 
@@ -210,7 +209,7 @@ def _picture(db: sqlite3.Connection, tenant: str, job: str) -> JobPicture | None
             (tenant, job),
         ).fetchall()
         steps = db.execute(
-            "SELECT step, name, started_ns, ready_ns, first_seen_ns, ended FROM steps "
+            "SELECT step, name, started_ns, ready_ns, ended FROM steps "
             "WHERE tenant = ? AND job = ? AND epoch = ? ORDER BY step",
             key,
         ).fetchall()

@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE jobs (
@@ -32,7 +32,7 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 CREATE TABLE steps (
     tenant TEXT NOT NULL, job TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL,
-    name TEXT NOT NULL, started_ns INTEGER, ready_ns INTEGER, first_seen_ns INTEGER NOT NULL, ended BLOB,
+    name TEXT NOT NULL, started_ns INTEGER, ready_ns INTEGER, ended BLOB,
     PRIMARY KEY (tenant, job, epoch, step)
 ) WITHOUT ROWID;
 CREATE TABLE summaries (

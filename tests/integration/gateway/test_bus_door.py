@@ -36,8 +36,8 @@ class Service:
 
 
 @pytest.fixture
-async def service(gateway: Gateway, hub_bus: Any) -> AsyncIterator[Service]:
-    yield Service(await hub_bus(service_party(gateway.tenant), tenant=gateway.tenant), gateway.tenant)
+async def service(gateway: Gateway, hub_bus: Any) -> Service:
+    return Service(await hub_bus(service_party(gateway.tenant), tenant=gateway.tenant), gateway.tenant)
 
 
 async def next_of(messages: AsyncIterator[Message], ending: str) -> Message:
