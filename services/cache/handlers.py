@@ -44,7 +44,9 @@ class Door:
         """svc.cache.source-upload"""
         asked = decode(SourceUploadAsked, message.data)
         key = source_key(asked.tenant, asked.sha256)
-        if await self._objects.info(key) is not None:
+        there = await self._objects.info(key)
+        # An upload that broke off may have left a shorter object (SeaweedFS keeps an empty one).
+        if there is not None and there.size_bytes == asked.size_bytes:
             await self._tell_use(asked.tenant, asked.sha256)
             return encode(SourceUploadTold(source=asked.sha256, exists=True)), {}
         await self._mark(key, self._settings.source_keep_seconds)
@@ -57,7 +59,8 @@ class Door:
     async def source_check(self, message: Message) -> Answer:
         """svc.cache.source-check"""
         asked = decode(SourceCheckAsked, message.data)
-        exists = await self._objects.info(source_key(asked.tenant, asked.source)) is not None
+        there = await self._objects.info(source_key(asked.tenant, asked.source))
+        exists = there is not None and there.size_bytes > 0
         if exists:
             await self._tell_use(asked.tenant, asked.source)
         return encode(SourceCheckTold(exists=exists)), {}

@@ -37,6 +37,7 @@ async def serve(
         ):
             await stack.enter_async_context(bus.serve(subject, responder, queue=QUEUE))
         ready.set()
+        log.info("cache_ready")
 
         async def due() -> None:
             await sweep_due(objects, clock.now(), settings.sweep_limit)

@@ -14,10 +14,11 @@ from services.log_collector.parts import DamagedPart, Verdict
 from services.log_collector.policy import Limits, LogBuffer, WaitUntil, Write
 from services.log_collector.reading import View
 from services.log_collector.settings import Settings
-from services.log_collector.store import PartStore, Stored
+from services.log_collector.store import PartStore, Stored, without_superseded
 from shared.clock import Clock
 from shared.errors import NotFound, OverspillError
 from shared.facts.log import LogChunk
+from shared.ids import random_id
 
 log = structlog.get_logger()
 
@@ -86,6 +87,7 @@ class ActiveLogs:
         self._held_bytes = 0
         self._open_bytes = 0
         self._superseded: list[str] = []
+        self._writer = random_id()[:8]
 
     # ── chunks in
 
@@ -163,14 +165,14 @@ class ActiveLogs:
         verdict = await self._verdict(active, write, write.end) if write.end is not None else None
         blob = await _aside(write, parts.encode, write.pieces, verdict)
         first_ms = write.pieces[0].times[0][1] if write.pieces else int(self._clock.now() * 1000)
-        name = PartName(write.start, write.stop, first_ms, verdict is not None)
+        begin = write.start
         grown = active.open if active.open is not None and active.open.name.end == write.start else None
         if grown is not None:
-            name = PartName(grown.name.start, name.end, grown.name.first_unix_ms, name.ends)
-            blob = grown.blob + blob
+            begin, first_ms, blob = grown.name.start, grown.name.first_unix_ms, grown.blob + blob
+        name = PartName(begin, write.stop, first_ms, len(blob), self._writer, verdict is not None)
         await self._store.put(active.id, name, blob)
         if grown is not None:
-            active.parts.remove(grown.name)
+            active.parts = [other for other in active.parts if other != grown.name]
             self._superseded.append(grown.name.key(active.id))
         active.parts.append(name)
         if self._logs.get(active.id) is active:
@@ -198,6 +200,7 @@ class ActiveLogs:
         """After a takeover the sum so far is made anew from the parts; None when they can't be read."""
         hasher, position = hashlib.sha256(), 0
         try:
+            await self.reload(active.id)
             for name in sorted(active.parts):
                 if name.end > position:
                     part = await self._store.read(active.id, name)
@@ -222,6 +225,14 @@ class ActiveLogs:
         gaps = policy.holes(buffer, self._clock.monotonic(), self._limits)
         total = None if buffer.end is None else buffer.end.total
         return View(tuple(active.parts), tuple(buffer.unwritten()), gaps, total)
+
+    async def reload(self, which: LogId) -> None:
+        """Another collector replaced parts that we know: look again where the bytes are. Raises Unavailable."""
+        stored = await self._store.load(which)
+        active = self._logs.get(which)
+        if active is not None:
+            ours = [name for name in active.parts if name.writer == self._writer]
+            active.parts = list(without_superseded({*stored.parts, *ours}))
 
     async def flushed(self, which: LogId) -> None:
         """Writes what waits of it now; returns when nothing waits any more."""

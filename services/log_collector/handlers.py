@@ -66,7 +66,7 @@ class Desk:
                 data, told = await reading.read(view, asked, lambda name: self._store.read(which, name))
             except NotFound:
                 # A part was replaced by a longer one since it was listed.
-                await self._store.load(which)
+                await self._logs.reload(which)
             else:
                 return data, {ANSWER: encode(told).decode()}
         raise Unavailable(what=f"the log of step {asked.step}", why="its parts changed while they were read")

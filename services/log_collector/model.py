@@ -96,17 +96,23 @@ class Spans:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartName:
-    """What a part's key says: the bytes it holds, when the first of them came, whether the log ends with it."""
+    """What a part's key says: the bytes it holds, when the first of them came, whether the log ends with it.
+
+    And the object's own size, since a store may keep a cut object when its writer dies (SeaweedFS does, an empty one);
+    and who wrote it, so that no writer ever replaces another's object.
+    """
 
     start: int
     end: int
     first_unix_ms: int
+    size_bytes: int
+    writer: str
     ends: bool = False
 
     def key(self, log: LogId) -> str:
         digits = OFFSET_DIGITS
-        name = f"{self.start:0{digits}d}-{self.end:0{digits}d}-{self.first_unix_ms:0{digits}d}"
-        return f"{log.prefix}{name}{END_SUFFIX if self.ends else SUFFIX}"
+        span = f"{self.start:0{digits}d}-{self.end:0{digits}d}-{self.first_unix_ms:0{digits}d}"
+        return f"{log.prefix}{span}-{self.size_bytes}-{self.writer}{END_SUFFIX if self.ends else SUFFIX}"
 
     @classmethod
     def read(cls, key: str) -> "PartName":
@@ -114,10 +120,11 @@ class PartName:
         name = key.rpartition("/")[2]
         ends = name.endswith(END_SUFFIX)
         try:
-            start, end, first = (int(text) for text in name.removesuffix(END_SUFFIX if ends else SUFFIX).split("-"))
+            *numbers, writer = name.removesuffix(END_SUFFIX if ends else SUFFIX).split("-")
+            start, end, first, size = (int(text) for text in numbers)
         except ValueError as error:
             raise Poison(why=f"{key!r} is no part of a log") from error
-        return cls(start, end, first, ends)
+        return cls(start, end, first, size, writer, ends)
 
     @property
     def span(self) -> Span:

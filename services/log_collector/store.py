@@ -5,12 +5,16 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from services.log_collector import parts
 from services.log_collector.model import LogId, PartName, Spans, attempt_prefix, job_prefix
 from services.log_collector.parts import Part
 from shared.clock import Clock
 from shared.errors import Poison
 from shared.objects import ObjectInfo, Objects
+
+_log = structlog.get_logger()
 
 LISTING_SECONDS = 1.0
 _LISTINGS = 1024
@@ -125,8 +129,12 @@ def _stored(found: list[ObjectInfo]) -> Stored:
     names: list[PartName] = []
     for item in found:
         try:
-            names.append(PartName.read(item.key))
+            name = PartName.read(item.key)
         except Poison:
             # Not ours: whoever put it there keeps it.
             continue
+        if name.size_bytes == item.size_bytes:
+            names.append(name)
+        else:
+            _log.warning("cut_part_ignored", key=item.key, size_bytes=item.size_bytes)
     return Stored(without_superseded(names), max((item.modified_unix for item in found), default=0.0))

@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import structlog
+
 from services.log_collector.active import ActiveLogs
 from services.log_collector.collector import Collector
 from services.log_collector.handlers import Desk
@@ -12,6 +14,8 @@ from services.log_collector.store import PartStore
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.objects import Objects
+
+log = structlog.get_logger()
 
 QUEUE = "log-collector"
 
@@ -36,6 +40,7 @@ async def serve(
             for subject, responder in desk.shared_subjects():
                 await stack.enter_async_context(bus.serve(subject, responder, queue=QUEUE))
             ready.set()
+            log.info("log_collector_ready", instance=settings.instance)
             try:
                 await asyncio.get_running_loop().create_future()
             finally:

@@ -157,3 +157,11 @@ async def test_logs_go_by_their_tenants_age(objects: S3Objects) -> None:
     assert await sweep_logs(objects, {"short": DAY, "long": 30 * DAY}, now + 2 * DAY) == 1
     assert await objects.info(mine) is None
     assert await objects.info(others) is not None
+
+
+async def test_an_upload_that_broke_off_is_asked_for_again(asks: NatsBus, objects: S3Objects) -> None:
+    sha256 = "34" * 32
+    await objects.put(source_key("acme", sha256), b"")
+    question = SourceUploadAsked(tenant="acme", sha256=sha256, size_bytes=4)
+    assert (await ask(asks, "source-upload", question, SourceUploadTold)).put is not None
+    assert not (await ask(asks, "source-check", SourceCheckAsked(tenant="acme", source=sha256), SourceCheckTold)).exists

@@ -251,7 +251,8 @@ def test_spans_are_the_set_of_their_bytes(adds: list[tuple[int, int]], asked: tu
 
 
 @pytest.mark.parametrize(
-    "name", [PartName(0, 5, 1), PartName(7, 7, 0, ends=True), PartName(10**12, 10**12 + 1, 10**12)]
+    "name",
+    [PartName(0, 5, 1, 9, "w"), PartName(7, 7, 0, 1, "w", ends=True), PartName(10**12, 10**12 + 1, 10**12, 1, "w")],
 )
 def test_a_part_name_survives_its_key(name: PartName) -> None:
     from services.log_collector.model import LogId
