@@ -17,8 +17,10 @@ from runner.agent.orders import OrderBook
 from runner.agent.policy import reconcile
 from runner.protocol.attempt import NoAttempt, read_attempt
 from runner.protocol.directory import AttemptDir, read_whole
-from runner.protocol.layout import groups
+from runner.protocol.layout import Unrunnable, groups
+from runner.protocol.words import CancelWord
 from shared.errors import OverspillError, Rejected
+from shared.facts.attempt import Outcome
 from shared.facts.machine import Running
 from shared.facts.order import Desired, Order
 from shared.lifecycle import Reason
@@ -37,12 +39,30 @@ class NoContainers(Rejected):
     code = "no_containers"
 
 
-@dataclass(frozen=True, slots=True)
+Ending = tuple[Outcome, Reason, str]
+
+STOPPED: Ending = ("error", Reason.MACHINE_LOST, "the machine's agent was stopped")
+ENDINGS: dict[CancelWord, Ending] = {
+    "cancel": ("cancelled", Reason.CANCELLED, ""),
+    "timeout": ("timed_out", Reason.TIMEOUT, "it timed out before it began"),
+    "stale": ("error", Reason.STALE, "this attempt is no longer wanted here"),
+    "fenced": ("error", Reason.MACHINE_LOST, "no contact with the hub"),
+}
+
+
+@dataclass(slots=True)
 class Claiming:
     """An attempt on its way in."""
 
     order: Order
-    task: "asyncio.Task[None]"
+    asking: "asyncio.Task[Grant]"
+    ending: Ending | None = None
+    """Set when it is not wanted any more."""
+
+    def give_up(self, ending: Ending) -> None:
+        if self.ending is None:
+            self.ending = ending
+            self.asking.cancel()
 
 
 class Agent:
@@ -128,15 +148,19 @@ class Agent:
     def _perform(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:
             case Claim(order):
-                task = tasks.create_task(self._claim(order, tasks))
-                self._claiming[Key.of(order)] = Claiming(order, task)
+                claiming = Claiming(order, asyncio.create_task(self._claims.claim(order)))
+                self._claiming[Key.of(order)] = claiming
+                tasks.create_task(self._claim(claiming, tasks))
                 self.changed.set()
             case Refuse(order, why):
                 self._settle(Key.of(order))
-                tasks.create_task(self._claims.tell_ended(Key.of(order), "error", Reason.REFUSED, why))
+                tasks.create_task(self._end_here(Key.of(order), ("error", Reason.REFUSED, why)))
             case Decline(order):
                 self._settle(Key.of(order))
-                tasks.create_task(self._decline(order))
+                word: CancelWord = "timeout" if order.desired is Desired.TIMEOUT else "cancel"
+                tasks.create_task(self._end_here(Key.of(order), ENDINGS[word]))
+            case End(key, word) if key in self._claiming:
+                self._claiming[key].give_up(ENDINGS[word])
             case End(key, word):
                 self._custodies[key].end(word)
             case Hold(key):
@@ -144,23 +168,27 @@ class Agent:
             case Release(key):
                 self._custodies[key].release()
 
-    async def _decline(self, order: Order) -> None:
-        if order.desired is Desired.TIMEOUT:
-            await self._claims.tell_ended(Key.of(order), "timed_out", Reason.TIMEOUT, "it timed out before it began")
-        else:
-            await self._claims.tell_ended(Key.of(order), "cancelled", Reason.CANCELLED, "")
+    async def _end_here(self, key: Key, ending: Ending) -> None:
+        """Tell the end of an attempt that never ran here, and forget what there is of it."""
+        self._settle(key)
+        await self._claims.tell_ended(key, *ending)
+        await self._remove(key)
 
-    async def _claim(self, order: Order, tasks: asyncio.TaskGroup) -> None:
-        key = Key.of(order)
-        began = time.time_ns()
+    async def _claim(self, claiming: Claiming, tasks: asyncio.TaskGroup) -> None:
+        order, key, began = claiming.order, Key.of(claiming.order), time.time_ns()
         try:
-            grant = await self._claims.claim(order)
+            grant = await claiming.asking
             _check_runnable(grant)
             directory = await asyncio.to_thread(self._claims.lay_out, order, grant, began)
             self._take(tasks, order, directory, grant, fresh=True)
         except* (OverspillError, OSError) as errors:
             await self._claim_failed(key, errors.exceptions)
+        except* asyncio.CancelledError:
+            if claiming.ending is None:
+                raise
+            await self._end_here(key, claiming.ending)
         finally:
+            claiming.asking.cancel()
             del self._claiming[key]
             self.changed.set()
 
@@ -169,19 +197,18 @@ class Agent:
         error = errors[0]
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        self._settle(key)
         log.warning("claim_failed", job=key.job, epoch=key.epoch, why=str(error))
         match error:
             case ClaimedBefore():
-                # By this machine, since the epoch is ordered nowhere else; should its end be known already, this changes nothing.
-                await self._claims.tell_ended(key, "error", Reason.RUNNER_LOST, str(error))
-            case Rejected(code="unrunnable"):
-                await self._claims.tell_ended(key, "failed", Reason.SETUP_FAILED, str(error))
+                # By this machine, since the epoch is ordered nowhere else. Should its end be known already, this
+                # changes nothing.
+                await self._end_here(key, ("error", Reason.RUNNER_LOST, str(error)))
+            case Unrunnable():
+                await self._end_here(key, ("failed", Reason.SETUP_FAILED, str(error)))
             case Rejected():
-                await self._claims.tell_ended(key, "error", Reason.REFUSED, str(error))
+                await self._end_here(key, ("error", Reason.REFUSED, str(error)))
             case _:
-                await self._claims.tell_ended(key, "error", Reason.SETUP_FAILED, str(error))
-        await self._remove(key)
+                await self._end_here(key, ("error", Reason.SETUP_FAILED, str(error)))
 
     def _take(
         self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant, *, fresh: bool
@@ -211,7 +238,6 @@ class Agent:
         self._settle(custody.key)
         del self._custodies[custody.key]
         self.changed.set()
-        self._means.tellers.fill()
         await self._remove(custody.key)
 
     async def _remove(self, key: Key) -> None:
@@ -228,7 +254,7 @@ class Agent:
     def stop_all(self) -> None:
         """End every attempt as the machine's doing, not as anybody's wish."""
         for claiming in self._claiming.values():
-            claiming.task.cancel()
+            claiming.give_up(STOPPED)
         for custody in self._custodies.values():
             custody.stop()
 

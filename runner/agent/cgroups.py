@@ -1,4 +1,6 @@
-"""A control group for each step, below one for the attempt that holds its memory limit. Where none can be made: rusage."""
+"""A control group for each step, below one for the attempt that holds its memory limit. Where none can be made:
+rusage.
+"""
 
 import contextlib
 import os
@@ -23,8 +25,8 @@ class Cgroups(Protocol):
         """The groups each step joins."""
         ...
 
-    def kill(self, name: str) -> None:
-        """SIGKILL for all that is in the attempt's groups."""
+    def kill(self, name: str, steps: Sequence[int]) -> None:
+        """SIGKILL for all that is in these steps' groups."""
         ...
 
     def remove(self, name: str) -> None: ...
@@ -37,7 +39,7 @@ class NoCgroups:
         del name, steps, memory_bytes
         return {}
 
-    def kill(self, name: str) -> None: ...
+    def kill(self, name: str, steps: Sequence[int]) -> None: ...
 
     def remove(self, name: str) -> None: ...
 
@@ -70,11 +72,11 @@ class CgroupTree:
             return {}
         return groups
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str, steps: Sequence[int]) -> None:
         for root in self.roots:
-            for procs in (root / name).glob("*/cgroup.procs"):
+            for number in steps:
                 with contextlib.suppress(OSError):
-                    for pid in procs.read_text().split():
+                    for pid in (root / name / f"{number:03d}" / "cgroup.procs").read_text().split():
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(int(pid), signal.SIGKILL)
 
@@ -118,7 +120,8 @@ def _v1(machine: str, memberships: dict[str, str]) -> CgroupTree | None:
 
 
 def _v2(machine: str, memberships: dict[str, str]) -> CgroupTree | None:
-    """Needs a delegated group (systemd: `Delegate=yes`). The agent moves into a leaf: only groups without processes of their own
+    """Needs a delegated group (systemd: `Delegate=yes`). The agent moves into a leaf: only groups without processes
+    of their own
     may have controlled children.
     """
     own = MOUNT / memberships.get("", "/").lstrip("/")

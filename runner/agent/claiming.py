@@ -13,7 +13,7 @@ from runner.agent.cgroups import Cgroups
 from runner.agent.model import Key
 from runner.protocol.attempt import Attempt, write_attempt
 from runner.protocol.directory import AttemptDir, write_whole
-from runner.protocol.layout import PlannedFile, Place, Whose, layout
+from runner.protocol.layout import Place, PlannedFile, Whose, layout
 from shared.bus import CE_TYPE, Bus
 from shared.errors import OverspillError, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptAccepted, AttemptEnded, Outcome

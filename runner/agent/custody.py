@@ -157,8 +157,8 @@ class Custody:
 
     async def _give_up(self, group: tuple[int, ...]) -> None:
         """No process will end these steps: say so, and leave nothing of them running."""
-        self._means.cgroups.kill(self.directory.root.name)
-        await asyncio.to_thread(kill_steps, self.directory.work)
+        self._means.cgroups.kill(self.directory.root.name, group)
+        await asyncio.to_thread(kill_steps, self.directory.work, group)
         self.directory.lost(0).parent.mkdir(exist_ok=True)
         unknown = self._unknown(group)
         for number in group:

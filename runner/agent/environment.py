@@ -1,4 +1,6 @@
-"""The machine's part of a step's environment: an allow-list, and the homes of toolchains that a fresh HOME would hide."""
+"""The machine's part of a step's environment: an allow-list, and the homes of toolchains that a fresh HOME would
+hide.
+"""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase

@@ -43,7 +43,7 @@ def _newest(view: View) -> dict[tuple[str, str], int]:
 
 
 def _for_local(local: Local, view: View, newest: int) -> Iterator[Effect]:
-    if local.phase != "running" or local.ending:
+    if local.phase == "finishing" or local.ending:
         return
     order = view.orders.get(local.key)
     if local.key.epoch < newest or (order is None and view.complete):
@@ -54,9 +54,9 @@ def _for_local(local: Local, view: View, newest: int) -> Iterator[Effect]:
                 yield End(local.key, "cancel")
             case Desired.TIMEOUT:
                 yield End(local.key, "timeout")
-            case Desired.HOLD if not local.held:
+            case Desired.HOLD if local.phase == "running" and not local.held:
                 yield Hold(local.key)
-            case Desired.RUN if local.held:
+            case Desired.RUN if local.phase == "running" and local.held:
                 yield Release(local.key)
             case _:
                 pass

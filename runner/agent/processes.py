@@ -14,7 +14,7 @@ GUARD_EXTRA_MS = 2000
 
 @dataclass(slots=True)
 class Process:
-    """A process that is ours or was a former agent's. The descriptor names it for ever; its number may be used again."""
+    """A process, ours or a former agent's. Its descriptor names it for ever, its number does not."""
 
     pid: int
     fd: int
@@ -92,20 +92,19 @@ def hold(pid: int) -> Process | None:
         return None
 
 
-def kill_steps(workspace: Path) -> int:
-    """SIGKILL for every process whose environment says that it belongs to this workspace: what an entrypoint that was itself
-    killed left behind. Returns how many.
+def kill_steps(workspace: Path, steps: Sequence[int]) -> int:
+    """SIGKILL for every process whose environment says that it belongs to one of these steps of this workspace: what an
+    entrypoint that was itself killed left behind. Returns how many.
     """
-    mark = b"OVERSPILL_WORKSPACE=" + os.fsencode(workspace)
+    place = b"OVERSPILL_WORKSPACE=" + os.fsencode(workspace)
+    marks = {f"OVERSPILL_STEP={number}".encode() for number in steps}
     killed = 0
     for pid in _pids():
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            if mark in environment and pid != os.getpid():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            environment = set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            if place in environment and environment & marks:
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
     return killed
 
 

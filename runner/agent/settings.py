@@ -9,12 +9,42 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.ids import ClusterId, MachineId, PoolId, token_from
 
 PASS_ENV = (
-    "PIP_*", "UV_*", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS", "NPM_CONFIG_*", "npm_config_*", "YARN_*", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE",
-    "GOFLAGS", "GOTOOLCHAIN", "GOROOT", "CARGO_*", "RUSTUP_*", "PYENV_*", "MAVEN_OPTS", "MAVEN_ARGS", "JAVA_HOME", "JAVA_TOOL_OPTIONS",
-    "GRADLE_OPTS", "SOURCE_DATE_EPOCH", "http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY",
-    "NO_PROXY", "ALL_PROXY",
-)  # fmt: skip
+    "PIP_*",
+    "UV_*",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "NPM_CONFIG_*",
+    "npm_config_*",
+    "YARN_*",
+    "GOPROXY",
+    "GOSUMDB",
+    "GONOSUMDB",
+    "GONOPROXY",
+    "GOPRIVATE",
+    "GOFLAGS",
+    "GOTOOLCHAIN",
+    "GOROOT",
+    "CARGO_*",
+    "RUSTUP_*",
+    "PYENV_*",
+    "MAVEN_OPTS",
+    "MAVEN_ARGS",
+    "JAVA_HOME",
+    "JAVA_TOOL_OPTIONS",
+    "GRADLE_OPTS",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+)
 """Where package managers find their mirrors and certificates, and toolchains themselves."""
 
 

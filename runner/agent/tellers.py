@@ -1,5 +1,6 @@
 """Step-ctl processes: kept warm, handed a directory, found again by the lock they hold."""
 
+import asyncio
 import fcntl
 import os
 import sys
@@ -13,6 +14,8 @@ from runner.protocol.directory import AttemptDir, read_word
 
 log = structlog.get_logger()
 
+REFILL_SECONDS = 1.0
+LOG_LIMIT_BYTES = 16 * 2**20
 COMMAND = (sys.executable, "-m", "runner.step_ctl")
 
 
@@ -25,6 +28,7 @@ class Tellers:
         self._options = options
         self._spares: deque[tuple[Process, int]] = deque()
         self._lifelines: dict[int, int] = {}
+        self._refill: asyncio.TimerHandle | None = None
 
     def fill(self) -> None:
         """Start what is missing of the warm ones. Costs milliseconds here; they take half a second to be warm."""
@@ -33,6 +37,9 @@ class Tellers:
 
     def start(self, directory: AttemptDir) -> Process:
         """A step-ctl at work on this directory: a warm one when there is one."""
+        if self._refill is None:
+            # Not at once: an attempt that begins has better use for the processor.
+            self._refill = asyncio.get_running_loop().call_later(REFILL_SECONDS, self._fill_later)
         while self._spares:
             process, stdin = self._spares.popleft()
             try:
@@ -45,8 +52,13 @@ class Tellers:
         process, stdin = self._start(str(directory.root))
         return self._at_work(process, stdin)
 
+    def _fill_later(self) -> None:
+        self._refill = None
+        self.fill()
+
     def _start(self, word: str) -> tuple[Process, int]:
-        ours: int
+        if self._errors.exists() and self._errors.stat().st_size > LOG_LIMIT_BYTES:
+            self._errors.replace(self._errors.with_suffix(".old"))
         theirs, ours = os.pipe()
         try:
             process = start([*COMMAND, *self._options, word], Path.cwd(), self._errors, stdin=theirs)
@@ -68,6 +80,8 @@ class Tellers:
 
     def close(self) -> None:
         """Spares end when their stdin does; so do those at work, if they are to die with us."""
+        if self._refill is not None:
+            self._refill.cancel()
         for process, stdin in self._spares:
             os.close(stdin)
             process.close()

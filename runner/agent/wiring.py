@@ -59,7 +59,7 @@ async def serve(settings: Settings, bus: Bus, ready: asyncio.Event) -> None:
         agent = Agent(claims, means, AttemptDir(settings.data / "attempts"), room, changed)
         try:
             tellers.fill()
-            await _until_drained(agent, Station(settings, bus, agent, room, ready))
+            await _until_drained(Station(settings, bus, agent, room, ready))
         finally:
             tellers.close()
 
@@ -103,7 +103,7 @@ def _wire(
     return claims, means
 
 
-async def _until_drained(agent: Agent, station: "Station") -> None:
+async def _until_drained(station: "Station") -> None:
     """Work until cancelled, then let running attempts end, then end them."""
     working = asyncio.create_task(station.work())
     try:

@@ -1,6 +1,7 @@
 """From a spec to the files of an attempt directory. Pure: what is written, not the writing.
 
-The same function serves an agent's processes and a pod's containers: only the paths in `Place` and the groups' homes differ.
+The same function serves an agent's processes and a pod's containers: only the paths in `Place` and the groups' homes
+differ.
 """
 
 import shlex
@@ -51,7 +52,8 @@ class PlannedFile:
 
 
 def layout(spec: JobSpec, whose: Whose, place: Place) -> list[PlannedFile]:
-    """Every file that exists before the start, but attempt.json. `go/001` is among them when there is no source to fetch.
+    """Every file that exists before the start, but attempt.json. `go/001` is among them when there is no source to
+    fetch.
 
     Raises Unrunnable for what no validation could see.
     """

@@ -1,4 +1,6 @@
-"""Which files of the workspace an artifact is, and its reproducible archive. Nothing outside the workspace can get in."""
+"""Which files of the workspace an artifact is, and its reproducible archive. Nothing outside the workspace can get
+in.
+"""
 
 import gzip
 import hashlib

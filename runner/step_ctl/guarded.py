@@ -1,4 +1,6 @@
-"""Helper commands of step-ctl that can't outlive it: run under `entrypoint guard`, on a lifeline that breaks with this process."""
+"""Helper commands of step-ctl that can't outlive it: run under `entrypoint guard`, on a lifeline that breaks with
+this process.
+"""
 
 import asyncio
 import contextlib
@@ -36,7 +38,7 @@ async def run_guarded(
     finally:
         os.close(lifeline)
     output = process.stdout
-    assert output is not None  # noqa: S101 - asked for above
+    assert output is not None
     tail = b""
     try:
         while data := await output.read(65_536):

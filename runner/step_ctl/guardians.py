@@ -21,7 +21,7 @@ def boot_ns() -> int:
 
 async def keep_deadline(directory: AttemptDir, attempt: Attempt) -> None:
     """End the attempt for `timeout` at its deadline. The leader orders the same; whoever is first."""
-    while (left := attempt.deadline_boot_ns - boot_ns()) > 0:
+    while (left := attempt.deadline_boot_ns - boot_ns()) > 0:  # noqa: ASYNC110 - a timer; it stands while the machine sleeps
         await asyncio.sleep(left / NS)
     if directory.end("timeout"):
         log.info("attempt_timed_out", job=attempt.grant.job, timeout_seconds=attempt.timeout_seconds)
@@ -32,7 +32,7 @@ async def keep_fence(directory: AttemptDir, attempt: Attempt) -> None:
     if attempt.on_lost != "rerun-fenced":
         return
     fence_ns = round(attempt.fence_seconds * NS)
-    while (left := fence_ns - (boot_ns() - last_contact_ns(attempt.contact_file, attempt))) > 0:
+    while (left := fence_ns - (boot_ns() - last_contact_ns(attempt.contact_file, attempt))) > 0:  # noqa: ASYNC110 - a timer
         await asyncio.sleep(left / NS)
     if directory.end("fenced"):
         log.warning("attempt_fenced", job=attempt.grant.job, fence_seconds=attempt.fence_seconds)

@@ -20,7 +20,7 @@ _HEAD = struct.Struct("iIII")
 
 
 class Watcher:
-    """Watches directories while its `open` context lasts. After an overflow, or by the ticker, every watch is called."""
+    """Watches directories while its `open` context lasts. After an overflow or a tick every watch is called."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -45,7 +45,9 @@ class Watcher:
                 os.close(self._fd)
 
     def watch(self, path: Path, call: Callable[[bool], None]) -> None:
-        """`call(appeared)` runs after each change in directory `path`; True when a file appeared, False when one grew."""
+        """`call(appeared)` runs after each change in directory `path`; True when a file appeared, False when one
+        grew.
+        """
         if self._fd >= 0:
             number = self._libc.inotify_add_watch(self._fd, os.fsencode(path), _APPEARED | _CREATED | _GROWN)
             if number >= 0:

@@ -1,4 +1,6 @@
-"""Stores a finished attempt's artifacts: pack, upload, tell. What was stored is on disk, so a second step-ctl does it once."""
+"""Stores a finished attempt's artifacts: pack, upload, tell. What was stored is on disk, so a second step-ctl does it
+once.
+"""
 
 import asyncio
 import time
@@ -24,7 +26,9 @@ PATIENCE_SECONDS = 300.0
 
 
 def wanted(artifacts: Sequence[Artifact], verdict: Verdict) -> list[Artifact]:
-    """Which artifacts a verdict calls for. Who cancels wants an end, not an upload; a job that hung may well be looked into."""
+    """Which artifacts a verdict calls for. Who cancels wants an end, not an upload; a job that hung may well be
+    looked into.
+    """
     match verdict.outcome:
         case "succeeded":
             words = {"success", "always"}
@@ -91,8 +95,9 @@ class Keeper:
             presigned = await self._upload(artifact.name, target)
         finally:
             target.unlink(missing_ok=True)
+        took = time.monotonic() - began
         self._platform.line(
-            f"Artifact {artifact.name!r}: {packed.files} files, {packed.size_bytes} bytes, in {time.monotonic() - began:.2f} s"
+            f"Artifact {artifact.name!r}: {packed.files} files, {packed.size_bytes} bytes, in {took:.2f} s"
         )
         now = time.time_ns()
         grant = self._attempt.grant
@@ -114,14 +119,18 @@ class Keeper:
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                told = await self._courier.ask_urls(UrlsAsked(artifacts=[name]))
-                if name not in told.artifacts:
-                    raise Unavailable(what="the cache service", why=f"it gave no address for artifact {name!r}")
-                await asyncio.to_thread(upload, told.artifacts[name], source)
+                address = await self._address(name)
+                await asyncio.to_thread(upload, address, source)
             except Unavailable as error:
                 if time.monotonic() >= until:
                     raise
                 self._platform.line(f"Artifact {name!r}: trying again: {error}")
                 await patience.pause()
             else:
-                return told.artifacts[name]
+                return address
+
+    async def _address(self, name: str) -> Presigned:
+        told = await self._courier.ask_urls(UrlsAsked(artifacts=[name]))
+        if name not in told.artifacts:
+            raise Unavailable(what="the cache service", why=f"it gave no address for artifact {name!r}")
+        return told.artifacts[name]

@@ -1,4 +1,6 @@
-"""Carries one log from its file to the bus: chunks in order, a window of them under way, each once more after a failure."""
+"""Carries one log from its file to the bus: chunks in order, a window of them under way, each once more after a
+failure.
+"""
 
 import asyncio
 import hashlib

@@ -24,7 +24,9 @@ class LogTimes:
             self._fd = -1
 
     def between(self, begin: int, end: int) -> tuple[tuple[tuple[int, int], ...], int]:
-        """(offset, unix ms) of arrivals in [begin, end), the first one at `begin` itself; and where a chunk must end to hold them."""
+        """(offset, unix ms) of arrivals in [begin, end), the first one at `begin` itself; and where a chunk must end
+        to hold them.
+        """
         count = self._count()
         first = max(self._first_after(begin, count) - 1, 0)
         times: list[tuple[int, int]] = []

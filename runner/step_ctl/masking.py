@@ -1,4 +1,6 @@
-"""The one place every byte of a step passes on its way out: secrets become asterisks of the same length, so offsets stay true."""
+"""The one place every byte of a step passes on its way out: secrets become asterisks of the same length, so offsets
+stay true.
+"""
 
 from collections.abc import Sequence
 

@@ -132,26 +132,25 @@ def _of_ending(seen: Seen, attempt: Attempt, code: int | None) -> Verdict | None
     running = next(
         (step.number for step in seen.steps if step.exit is not None and step.exit.state == "cancelled"), None
     )
-    match seen.cancel:
-        case "cancel":
-            return Verdict("cancelled", Reason.CANCELLED, "", running, code)
-        case "timeout":
-            message = f"the job took longer than its timeout of {attempt.timeout_seconds:g} s"
-            return Verdict("timed_out", Reason.TIMEOUT, message, running, code)
-        case "stale":
-            return Verdict("error", Reason.STALE, "this attempt is no longer wanted here", running, code)
-        case "fenced":
-            message = (
-                f"no contact with the hub for {attempt.fence_seconds:g} s; on-lost: rerun-fenced ends the attempt then"
-            )
-            return Verdict("error", Reason.MACHINE_LOST, message, running, code)
-        case str():
-            return Verdict("cancelled", Reason.CANCELLED, "", running, code)
-        case None:
-            pass
+    if seen.cancel is not None:
+        # One of a later version ends everything too: somebody's wish.
+        outcome, reason, message = _ENDINGS.get(seen.cancel, _ENDINGS["cancel"])
+        return Verdict(outcome, reason, message.format(attempt=attempt), running, code)
     if seen.finish == "cancelled" and all(step.lost is None for step in seen.steps):
         return Verdict("error", Reason.MACHINE_LOST, "the machine's agent was stopped", running, code)
     return None
+
+
+_ENDINGS: dict[str, tuple[Outcome, Reason, str]] = {
+    "cancel": ("cancelled", Reason.CANCELLED, ""),
+    "timeout": ("timed_out", Reason.TIMEOUT, "the job took longer than its timeout of {attempt.timeout_seconds:g} s"),
+    "stale": ("error", Reason.STALE, "this attempt is no longer wanted here"),
+    "fenced": (
+        "error",
+        Reason.MACHINE_LOST,
+        "no contact with the hub for {attempt.fence_seconds:g} s; on-lost: rerun-fenced ends the attempt then",
+    ),
+}
 
 
 def _of_lost_step(seen: Seen, code: int | None) -> Verdict | None:
@@ -174,7 +173,9 @@ def _last_foreground_that_ran(seen: Seen) -> StepSeen | None:
 
 
 def spans(seen: Seen, attempt: Attempt, now_unix_ns: int) -> Spans:
-    """Where the time went. Durations are the entrypoint's monotonic ones; gaps are clipped at 0 should the wall clock jump."""
+    """Where the time went. Durations are the entrypoint's monotonic ones; gaps are clipped at 0 should the wall clock
+    jump.
+    """
     ready_text = seen.source.get("ready_unix_ns", "")
     ready = int(ready_text) if ready_text.isdecimal() else attempt.ready_unix_ns or attempt.accepted_unix_ns
     user, gaps, at, last = 0, 0, ready, ready

@@ -1,5 +1,6 @@
 """Tells one attempt from its directory: the steps' facts, their logs, the end. The order of the end is the promise:
-verdict when every chunk is on the bus; `told` when every byte is durable."""
+verdict when every chunk is on the bus; `told` when every byte is durable.
+"""
 
 import asyncio
 import time
@@ -192,7 +193,9 @@ class Teller:
         return call
 
     async def _durable_so_far(self) -> dict[int, int]:
-        """Where logs go on after a step-ctl before this one. When nobody can say: from the beginning, duplicates are dropped."""
+        """Where logs go on after a step-ctl before this one. When nobody can say: from the beginning, duplicates are
+        dropped.
+        """
         try:
             told = await self._courier.ask_durable(DurableAsked(steps=list(range(len(self._background) + 1))))
         except OverspillError as error:

@@ -1,4 +1,6 @@
-"""Bytes to and from the object store by presigned address, with the standard library: no client's start-up, constant memory."""
+"""Bytes to and from the object store by presigned address, with the standard library: no client's start-up, constant
+memory.
+"""
 
 import hashlib
 import http.client

@@ -59,7 +59,9 @@ async def serve(directory: Path) -> None:
 
 @contextmanager
 def _sole_teller(directory: AttemptDir) -> Iterator[None]:
-    """Holds the lock by which an edge knows that this attempt has its step-ctl, also after the edge itself was restarted."""
+    """Holds the lock by which an edge knows that this attempt has its step-ctl, also after the edge itself was
+    restarted.
+    """
     fd = os.open(directory.teller_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

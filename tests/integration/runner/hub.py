@@ -75,9 +75,15 @@ class Hub:
             raise Rejected(why="not placed here")
         credential = self.identity.credential(attempt_party(asked.tenant, asked.job, asked.epoch), tenant=asked.tenant)
         grant = Grant(
-            tenant=asked.tenant, job=asked.job, epoch=asked.epoch, spec=self.specs[asked.job], bus_urls=[self.url],
-            bus_jwt=credential.jwt, bus_seed=credential.seed, created_unix_ns=time.time_ns(),
-        )  # fmt: skip
+            tenant=asked.tenant,
+            job=asked.job,
+            epoch=asked.epoch,
+            spec=self.specs[asked.job],
+            bus_urls=[self.url],
+            bus_jwt=credential.jwt,
+            bus_seed=credential.seed,
+            created_unix_ns=time.time_ns(),
+        )
         return encode(grant), {}
 
     async def _durable(self, message: Message) -> tuple[bytes, Headers]:
@@ -106,11 +112,20 @@ class Hub:
         self.specs[job] = spec if isinstance(spec, JobSpec) else JobSpec.model_validate(spec)
         order = Order.model_validate(
             {
-                "tenant": TENANT, "job": job, "epoch": 1, "cluster": CLUSTER, "target": machine, "desired": Desired.RUN,
-                "needs": Needs(cpu_millis=100, memory_bytes=2**28, disk_bytes=2**28), "on_lost": "rerun", "fence_seconds": 60,
-                "timeout_seconds": 600, "term": 1,
-            } | changes
-        )  # fmt: skip
+                "tenant": TENANT,
+                "job": job,
+                "epoch": 1,
+                "cluster": CLUSTER,
+                "target": machine,
+                "desired": Desired.RUN,
+                "needs": Needs(cpu_millis=100, memory_bytes=2**28, disk_bytes=2**28),
+                "on_lost": "rerun",
+                "fence_seconds": 60,
+                "timeout_seconds": 600,
+                "term": 1,
+            }
+            | changes,
+        )
         await self.put(order)
         return order
 

@@ -200,3 +200,25 @@ async def test_a_newer_epoch_ends_the_older_attempt(hub: Hub, agents: Agents) ->
     await until_gone(agent.attempt(newer))
     await until_gone(agent.attempt(order))
     assert mine(agent.attempt(order)) == []
+
+
+async def test_a_cancel_reaches_an_attempt_that_still_waits_for_its_grant(hub: Hub, agents: Agents) -> None:
+    hub.grants_open.clear()
+    agent = agents()
+    order = await hub.order({"steps": [{"run": "echo never"}]}, agent.machine)
+    await hub.until(order.job, "attempt-accepted")
+    await hub.change(order, desired=Desired.CANCEL)
+    assert (await hub.ended(order)).outcome == "cancelled"
+    hub.grants_open.set()
+    await until_gone(agent.attempt(order))
+    assert "step-started" not in await hub.kinds(order.job)
+
+
+async def test_a_grant_that_is_refused_ends_the_attempt(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    job = "unknown"
+    order = await hub.order({"steps": [{"run": "true"}]}, "elsewhere", job)
+    del hub.specs[job]
+    await hub.change(order, target=agent.machine)
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.reason) == ("error", "refused")

@@ -94,9 +94,8 @@ async def test_a_killed_entrypoint_is_an_error_of_ours_and_leaves_nothing(hub: H
     steps_of = [pid for pid in mine(agent.attempt(order)) if workspace in Path(f"/proc/{pid}/environ").read_bytes()]
     assert steps_of
     entrypoint = next(
-        pid for pid in mine(agent.attempt(order)) if b"\0002\000" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        or b"\0" + b"002\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )  # fmt: skip
+        pid for pid in mine(agent.attempt(order)) if b"\x00002\x00" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
     os.kill(entrypoint, signal.SIGKILL)
     ended = await hub.ended(order)
     assert (ended.outcome, ended.reason, ended.step) == ("error", "runner_lost", 2), ended

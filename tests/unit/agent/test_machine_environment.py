@@ -8,12 +8,22 @@ from runner.agent.settings import PASS_ENV
 
 def test_only_what_is_listed_passes(tmp_path: Path) -> None:
     environ = {
-        "PATH": "/bin", "HOME": "/root", "LC_ALL": "C", "PIP_INDEX_URL": "m", "AWS_SECRET_ACCESS_KEY": "s", "OVERSPILL_X": "1",
+        "PATH": "/bin",
+        "HOME": "/root",
+        "LC_ALL": "C",
+        "PIP_INDEX_URL": "m",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "OVERSPILL_X": "1",
         "LD_PRELOAD": "evil.so",
-    }  # fmt: skip
+    }
     assert machine_environment(environ, PASS_ENV, tmp_path) == {
-        "LANG": "C.UTF-8", "LC_ALL": "C", "PATH": "/bin", "PIP_INDEX_URL": "m", "SHELL": "/bin/sh", "TERM": "dumb",
-    }  # fmt: skip
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C",
+        "PATH": "/bin",
+        "PIP_INDEX_URL": "m",
+        "SHELL": "/bin/sh",
+        "TERM": "dumb",
+    }
 
 
 def test_a_secret_passes_only_by_its_own_name(tmp_path: Path) -> None:
