@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import NoReturn
 
 import typer
 
@@ -22,23 +22,15 @@ EXIT_USAGE, EXIT_PLATFORM = 2, 3
 
 def up_command(
     *,
-    data: Annotated[
-        Path | None, typer.Option(help="where everything is kept [default: ~/.local/share/overspill]")
-    ] = None,
-    nats_url: Annotated[
-        str | None, typer.Option(help="use this bus, which runs with the configuration of --identity")
-    ] = None,
-    identity: Annotated[Path | None, typer.Option(help="identity directory of the bus at --nats-url")] = None,
-    s3_url: Annotated[str | None, typer.Option(help="use this object store")] = None,
-    s3_credentials: Annotated[
-        Path | None, typer.Option(help="file of two lines: access key id, secret access key")
-    ] = None,
-    listen: Annotated[
-        str, typer.Option(help="address of the API, host:port; port 0: the data directory's own")
-    ] = "127.0.0.1:0",
-    as_json: Annotated[bool, typer.Option("--json", help="say where it is in one line of JSON")] = False,
-) -> None:
-    """Start the whole platform on this machine; Ctrl-C ends it."""
+    data: Path | None,
+    nats_url: str | None,
+    identity: Path | None,
+    s3_url: str | None,
+    s3_credentials: Path | None,
+    listen: str,
+    as_json: bool,
+) -> NoReturn:
+    """What the command line calls; ends with `typer.Exit`."""
     try:
         options = read_options(data or default_data(os.environ), nats_url, identity, s3_url, s3_credentials, listen)
     except BadUsage as error:

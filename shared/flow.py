@@ -220,7 +220,8 @@ class Party:
     """Who may do what: the publish and subscribe permissions of its credential are these subjects, and nothing else."""
 
     name: str
-    account: Literal["hub", "cluster", "tenant"]
+    account: Literal["hub", "cluster", "tenant", "attempts"]
+    """`tenant` is that of a tenant's services, `attempts` that of a tenant's attempts."""
     publishes: tuple[str, ...]
     subscribes: tuple[str, ...] = ()
     reads: tuple[Stream, ...] = ()
@@ -288,9 +289,9 @@ LOG_COLLECTOR = Party(
     publishes=(svc("log-collector"), Buried.filter(service="log-collector")),
     subscribes=(svc("log-collector"), Ask.filter(op="durable")),
     reads=(LOG,),
-    works=(LOG,),
     buckets=(LEASE,),
     writes_buckets=(LEASE,),
+    purges=(LOG,),
     why="turns chunks into parts in the object store; answers what is durable and what a log says",
 )
 CACHE = Party(
@@ -325,7 +326,7 @@ def attempt_party(tenant: str, job: str, epoch: int) -> Party:
     """The runner of one attempt: one epoch of one job, nothing else."""
     return Party(
         f"attempt-{job}-{epoch}",
-        "tenant",
+        "attempts",
         publishes=(
             Evt.filter(tenant=tenant, job=job, epoch=epoch),
             LogTo.filter(tenant=tenant, job=job, epoch=epoch),
@@ -364,15 +365,17 @@ EXPORTS = Crossing(
 
 
 def tenant_imports(tenant: str) -> Crossing:
-    return Crossing(
-        services=(
-            str(Submit(tenant)),
-            Evt.filter(tenant=tenant),
-            LogTo.filter(tenant=tenant),
-            Ask.filter(tenant=tenant),
-        ),
-        streams=(f"feed.{tenant}.>",),
-    )
+    """Of the account of a tenant's services."""
+    return Crossing(services=(str(Submit(tenant)),), streams=(f"feed.{tenant}.>",))
+
+
+def attempts_imports(tenant: str) -> Crossing:
+    """Of the account of a tenant's attempts.
+
+    Apart from its services': the answer to a message is sent, in the sender's account, wherever the sender wants it,
+    so whatever that account may reach without a wildcard an attempt could reach too.
+    """
+    return Crossing(services=(Evt.filter(tenant=tenant), LogTo.filter(tenant=tenant), Ask.filter(tenant=tenant)))
 
 
 def cluster_imports(cluster: str, tenants: tuple[str, ...] | None = None) -> Crossing:

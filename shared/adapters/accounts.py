@@ -35,7 +35,8 @@ class Accounts:
 
     async def add_tenant(self, name: str) -> None:
         """Idempotent. Raises BadName, Unavailable, AccountRefused."""
-        await self._push(self._identity.add_tenant(name))
+        for account in self._identity.add_tenant(name):
+            await self._push(account)
 
     async def add_cluster(self, name: str, tenants: tuple[str, ...] | None = None) -> None:
         """Idempotent; `tenants` None: it serves all. Raises BadName, Unavailable, AccountRefused."""

@@ -1,8 +1,8 @@
 """Who is who on the bus: the operator's keys in a directory, the accounts they vouch for, and credentials cut from
 parties.
 
-NATS operator mode. One operator, one system account, the hub's account with JetStream, and one account without it for
-each tenant and each cluster, which import only their own subjects.
+NATS operator mode. One operator, one system account, the hub's account with JetStream, and accounts without it, which
+import only their own subjects: one for each cluster, and two for each tenant (its services, its attempts).
 """
 
 import contextlib
@@ -26,12 +26,14 @@ from shared.adapters.nats_permissions import user_claim
 from shared.adapters.nkeys import KeyKind, KeyPair
 from shared.credential import Credential
 from shared.errors import OverspillError, Rejected
-from shared.flow import EXPORTS, Party, cluster_imports, tenant_imports
+from shared.flow import EXPORTS, Crossing, Party, attempts_imports, cluster_imports, tenant_imports
 from shared.ids import is_token
 
 _FIRST = ("system", "hub", "operator")
 """The seeds every identity has. The operator's is written last: it is what says that the directory is whole."""
-_FOLDER: dict[str, str] = {"tenant": "tenants", "cluster": "clusters"}
+Kind = Literal["tenant", "attempts", "cluster"]
+_FOLDER: dict[Kind, str] = {"tenant": "tenants", "attempts": "attempts", "cluster": "clusters"}
+_OF_TENANT: tuple[Kind, Kind] = ("tenant", "attempts")
 
 
 class NoIdentity(OverspillError):
@@ -41,7 +43,7 @@ class NoIdentity(OverspillError):
 
 
 class NoAccount(Rejected):
-    """There is no bus account for {kind} {name}; add it with `overspill identity add-{kind} {name}`."""
+    """There is no bus account of the {kind} {name}; a tenant or cluster has one once it was added."""
 
     code = "no_account"
     status = 404
@@ -103,30 +105,29 @@ class Identity:
 
     # Accounts
 
-    def add_tenant(self, name: str) -> Account:
+    def add_tenant(self, name: str) -> list[Account]:
         """Idempotent. A running server learns of it by `shared.adapters.accounts`. Raises BadName."""
-        return self._add("tenant", name)
+        _check(name)
+        with self._locked():
+            for kind in _OF_TENANT:
+                self._make(f"{_FOLDER[kind]}/{name}", KeyKind.ACCOUNT)
+        return [self.account(kind, name) for kind in _OF_TENANT]
 
     def add_cluster(self, name: str, tenants: tuple[str, ...] | None = None) -> Account:
         """Idempotent; another `tenants` (None: all) replaces the former. Raises BadName."""
-        for tenant in tenants or ():
-            _check(tenant)
-        return self._add("cluster", name, tenants)
-
-    def _add(self, kind: Literal["tenant", "cluster"], name: str, tenants: tuple[str, ...] | None = None) -> Account:
-        _check(name)
+        for each in (name, *(tenants or ())):
+            _check(each)
         with self._locked():
-            if kind == "cluster":
-                folder = self._directory / _FOLDER[kind]
-                folder.mkdir(mode=0o700, exist_ok=True)
-                _write(folder / f"{name}.json", orjson.dumps({"tenants": tenants}))
-            self._make(f"{_FOLDER[kind]}/{name}", KeyKind.ACCOUNT)
-        return self.account(kind, name)
+            folder = self._directory / _FOLDER["cluster"]
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _write(folder / f"{name}.json", orjson.dumps({"tenants": tenants}))
+            self._make(f"{_FOLDER['cluster']}/{name}", KeyKind.ACCOUNT)
+        return self.account("cluster", name)
 
-    def account(self, kind: Literal["tenant", "cluster"], name: str) -> Account:
+    def account(self, kind: Kind, name: str) -> Account:
         """Raises NoAccount."""
         key = self._account_key(kind, name)
-        imports = tenant_imports(name) if kind == "tenant" else cluster_imports(name, self._tenants_of(name))
+        imports = self._imports(kind, name)
         return self._account(f"{kind}-{name}", key, edge_account_claim(imports, self._key("hub").public))
 
     def accounts(self) -> list[Account]:
@@ -134,11 +135,10 @@ class Identity:
         return [
             self._account("system", self._key("system"), system_account_claim()),
             self._account("hub", self._key("hub"), hub_account_claim(EXPORTS)),
-            *(self.account("tenant", name) for name in self.names("tenant")),
-            *(self.account("cluster", name) for name in self.names("cluster")),
+            *(self.account(kind, name) for kind in _FOLDER for name in self.names(kind)),
         ]
 
-    def names(self, kind: Literal["tenant", "cluster"]) -> list[str]:
+    def names(self, kind: Kind) -> list[str]:
         """The tenants or clusters that have an account."""
         return sorted(path.stem for path in (self._directory / _FOLDER[kind]).glob("*.seed"))
 
@@ -167,7 +167,7 @@ class Identity:
         if party.account == "hub":
             key = self._key("hub")
         else:
-            key = self._account_key(party.account, (tenant if party.account == "tenant" else cluster) or "")
+            key = self._account_key(party.account, (cluster if party.account == "cluster" else tenant) or "")
         return _user(key, party.name, user_claim(party), expires_seconds)
 
     def system_credential(self) -> Credential:
@@ -183,15 +183,24 @@ class Identity:
         }
         return _user(self._key("system"), "accounts", claim, None)
 
-    # Files
+    # Keys and files
 
     def _account(self, name: str, key: KeyPair, claim: dict[str, object]) -> Account:
         return Account(name, key.public, signed(self._key("operator"), key.public, name, claim))
 
-    def _account_key(self, kind: Literal["tenant", "cluster"], name: str) -> KeyPair:
+    def _account_key(self, kind: Kind, name: str) -> KeyPair:
         if not is_token(name) or not self._path(f"{_FOLDER[kind]}/{name}").is_file():
             raise NoAccount(kind=kind, name=name)
         return self._key(f"{_FOLDER[kind]}/{name}")
+
+    def _imports(self, kind: Kind, name: str) -> Crossing:
+        match kind:
+            case "tenant":
+                return tenant_imports(name)
+            case "attempts":
+                return attempts_imports(name)
+            case "cluster":
+                return cluster_imports(name, self._tenants_of(name))
 
     def _tenants_of(self, cluster: str) -> tuple[str, ...] | None:
         told = orjson.loads((self._directory / "clusters" / f"{cluster}.json").read_bytes())["tenants"]

@@ -234,6 +234,8 @@ class NatsBus:
     async def _flush(self) -> None:
         """The server knows our subscriptions once this returns."""
         try:
+            # nats-py sends the first ping ahead of what it has buffered; the second one goes behind it.
+            await self._nc.flush(5)
             await self._nc.flush(5)
         except (TimeoutError, nats.errors.Error) as error:
             raise Unavailable(what="the bus", why=str(error) or "no pong in time") from error
