@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from services.gateway.projection.reading import AttemptRow, JobPicture, StepRow
+from services.gateway.projection.reading import AttemptRow, JobPicture, ListedJob, StepRow
 from services.gateway.views import (
     ArtifactView,
     AttemptView,
@@ -14,6 +14,7 @@ from services.gateway.views import (
 )
 from shared.clock import iso
 from shared.facts import ArtifactStored, JobRecord
+from shared.lifecycle import JobState
 
 LAST_SECOND = 253_402_300_799
 """Of the year 9999. Clocks of machines, and whoever holds their credentials, may say anything."""
@@ -23,27 +24,37 @@ def time_of(unix_ns: int | None) -> str | None:
     return iso(min(unix_ns // 1_000_000, LAST_SECOND * 1000) / 1000) if unix_ns else None
 
 
-def phase(record: JobRecord, attempt: AttemptRow | None, steps: tuple[StepRow, ...]) -> str:
-    if record.ended or record.epoch == 0 or attempt is None or record.state.value == "queued":
-        return record.state.value
-    if any(step.step > 0 for step in steps):
-        return "running"
-    if attempt.started_ns is not None:
-        return "starting"
-    return "accepted" if attempt.accepted_ns is not None else record.state.value
+def phase(job: ListedJob) -> str:
+    """The record's state, refined by what its newest attempt told."""
+    if job.record.state is not JobState.PLACED:
+        return job.record.state.value
+    for told, word in ((job.stepping, "running"), (job.started, "starting"), (job.accepted, "accepted")):
+        if told:
+            return word
+    return JobState.PLACED.value
 
 
-def summary(record: JobRecord) -> JobSummary:
-    return JobSummary(**_summary_fields(JobPicture(record)))
+def summary(job: ListedJob) -> JobSummary:
+    return JobSummary(**_summary_fields(job))
 
 
-def _summary_fields(picture: JobPicture) -> dict[str, object]:
-    record = picture.record
+def _listed(picture: JobPicture) -> ListedJob:
+    attempt = picture.attempt
+    return ListedJob(
+        picture.record,
+        accepted=attempt is not None and attempt.accepted_ns is not None,
+        started=attempt is not None and attempt.started_ns is not None,
+        stepping=any(step.step > 0 for step in picture.steps),
+    )
+
+
+def _summary_fields(job: ListedJob) -> dict[str, object]:
+    record = job.record
     return {
         "id": record.job,
         "name": record.name,
         "state": record.state.value,
-        "phase": phase(record, picture.attempt, picture.steps),
+        "phase": phase(job),
         "created": time_of(record.created_unix_ns) or iso(0),
         "ended": time_of(record.ended_unix_ns),
         "epoch": record.epoch,
@@ -69,7 +80,7 @@ def job_view(picture: JobPicture, step_names: list[str] | None, now_unix_ns: int
     """`step_names`: from the spec, None when it isn't there any more; what facts say then serves."""
     record = picture.record
     return JobView(
-        **_summary_fields(picture),
+        **_summary_fields(_listed(picture)),
         isolation=record.isolation,
         needs=record.needs,
         timeout_seconds=record.timeout_seconds,

@@ -5,7 +5,7 @@ from services.gateway.auth.tokens import Tokens
 from services.gateway.refusals import TooManyRequests
 from services.gateway.tenants import Directory
 from shared.clock import Clock
-from shared.errors import Forbidden, Unauthenticated
+from shared.errors import Forbidden, Unauthenticated, Unavailable
 from shared.principal import Principal, Role
 from shared.tenancy import api_key_id
 
@@ -18,7 +18,9 @@ class Door:
         self._rates = Rates()
 
     def admit(self, authorization: str | None) -> Principal:
-        """Raises Unauthenticated, TooManyRequests."""
+        """Raises Unauthenticated, TooManyRequests, Unavailable."""
+        if not self._directory.loaded:
+            raise Unavailable(what="the tenants", why="their bucket was not read yet")
         principal = self._principal(authorization)
         tenant = self._directory.tenants.get(principal.tenant)
         if tenant is None:

@@ -14,12 +14,14 @@ from shared.facts import (
     AttemptAccepted,
     AttemptEnded,
     AttemptStarted,
+    CancelRequested,
     Fact,
     JobRecord,
     StepEnded,
     StepReady,
     StepStarted,
     StepSummarised,
+    SubmissionRefused,
 )
 from shared.flow import Evt, RecordCopy
 from shared.lifecycle import TERMINAL
@@ -35,9 +37,9 @@ FINAL_SEQ = 2**62
 
 _ENDED = ", ".join(f"'{state.value}'" for state in sorted(TERMINAL))
 _RECORD = f"""
-INSERT INTO jobs (tenant, job, name, state, created_ns, record, record_seq) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET name = excluded.name, state = excluded.state, created_ns = excluded.created_ns,
-    record = excluded.record, record_seq = excluded.record_seq
+INSERT INTO jobs (tenant, job, name, state, epoch, created_ns, record, record_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET name = excluded.name, state = excluded.state, epoch = excluded.epoch,
+    created_ns = excluded.created_ns, record = excluded.record, record_seq = excluded.record_seq
 WHERE excluded.record_seq > jobs.record_seq AND jobs.state NOT IN ({_ENDED})
 """  # noqa: S608 - the words of our own enumeration
 _LABEL = "INSERT OR IGNORE INTO labels (tenant, key, value, created_ns, job) VALUES (?, ?, ?, ?, ?)"
@@ -92,7 +94,8 @@ def fold(message: Message) -> Folded:
 
 def record_statements(record: JobRecord, data: bytes, seq: int) -> Iterator[Statement]:
     created = min(record.created_unix_ns, LARGEST)
-    yield _RECORD, (record.tenant, record.job, record.name, record.state.value, created, data, seq)
+    head = (record.tenant, record.job, record.name, record.state.value, record.epoch)
+    yield _RECORD, (*head, created, data, seq)
     for key, value in record.labels.items():
         yield _LABEL, (record.tenant, key, value, created, record.job)
 
@@ -142,6 +145,11 @@ def _summary(evt: Evt, fact: Any, _: Message) -> Iterator[Statement]:
     yield _SUMMARY, (evt.tenant, evt.job, evt.epoch, fact.step, fact.markdown)
 
 
+def _nothing(_: Evt, __: Any, ___: Message) -> Iterator[Statement]:
+    """Kept in the history only."""
+    yield from ()
+
+
 def _artifact(evt: Evt, fact: Any, message: Message) -> Iterator[Statement]:
     yield _ARTIFACT, (evt.tenant, evt.job, evt.epoch, fact.name, message.data)
 
@@ -155,4 +163,6 @@ _READERS: dict[str, tuple[type[Fact], Callable[[Evt, Any, Message], Iterator[Sta
     StepEnded.token(): (StepEnded, _step("ended")),
     StepSummarised.token(): (StepSummarised, _summary),
     ArtifactStored.token(): (ArtifactStored, _artifact),
+    CancelRequested.token(): (CancelRequested, _nothing),
+    SubmissionRefused.token(): (SubmissionRefused, _nothing),
 }

@@ -49,11 +49,8 @@ class Followers:
     @contextmanager
     def follow(self, key: JobKey, listener: Listener) -> Iterator[None]:
         """The listener is told of every change from now on."""
-        if self._count >= self._limit:
-            raise TooManyFollowers(what="this gateway", why=f"the limit is {self._limit}")
+        self.check(key)
         of_job = self._listeners.setdefault(key, set())
-        if len(of_job) >= self._limit_of_job:
-            raise TooManyFollowers(what=f"job {key[1]}", why=f"the limit is {self._limit_of_job}")
         of_job.add(listener)
         self._count += 1
         try:
@@ -63,6 +60,13 @@ class Followers:
             of_job.discard(listener)
             if not of_job and self._listeners.get(key) is of_job:
                 del self._listeners[key]
+
+    def check(self, key: JobKey) -> None:
+        """One more may follow. Raises TooManyFollowers."""
+        if self._count >= self._limit:
+            raise TooManyFollowers(what="this gateway", why=f"the limit is {self._limit}")
+        if len(self._listeners.get(key, ())) >= self._limit_of_job:
+            raise TooManyFollowers(what=f"job {key[1]}", why=f"the limit is {self._limit_of_job}")
 
     def tell(self, keys: Iterable[JobKey]) -> None:
         for key in keys:

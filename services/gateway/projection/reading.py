@@ -86,6 +86,16 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job of a page, and how far its newest attempt is."""
+
+    record: JobRecord
+    accepted: bool = False
+    started: bool = False
+    stepping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JobPicture:
     """A job with what its newest attempt did."""
 
@@ -124,10 +134,10 @@ class Reading:
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, on_thread)
 
-    async def jobs(self, tenant: str, filters: Filters) -> list[JobRecord]:
+    async def jobs(self, tenant: str, filters: Filters) -> list[ListedJob]:
         sql, values = list_query(tenant, filters)
         rows = await self._run(lambda db: db.execute(sql, values).fetchall())
-        return [decode(JobRecord, row[0]) for row in rows]
+        return [ListedJob(decode(JobRecord, row[0]), *map(bool, row[1:])) for row in rows]
 
     async def queued(self, tenant: str, at_most: int) -> int:
         """Jobs in state queued, counted no further than `at_most`."""
@@ -155,6 +165,13 @@ class Reading:
         """(step, markdown) in step order."""
         sql = "SELECT step, markdown FROM summaries WHERE tenant = ? AND job = ? AND epoch = ? ORDER BY step"
         return await self._run(lambda db: db.execute(sql, (tenant, job, epoch)).fetchall())
+
+
+_BEGUN = ", ".join(
+    f"jobs.state = 'placed' AND EXISTS (SELECT 1 FROM {table} AS a WHERE a.tenant = jobs.tenant AND a.job = jobs.job "  # noqa: S608
+    f"AND a.epoch = jobs.epoch AND {condition})"
+    for table, condition in (("attempts", "a.accepted_ns"), ("attempts", "a.started_ns"), ("steps", "a.step > 0"))
+)
 
 
 def list_query(tenant: str, filters: Filters) -> tuple[str, tuple[Any, ...]]:
@@ -190,7 +207,7 @@ def list_query(tenant: str, filters: Filters) -> tuple[str, tuple[Any, ...]]:
     if filters.after is not None:
         conditions.append(f"({table}.created_ns, {table}.job) < (?, ?)")
         bound += [filters.after.created_ns, filters.after.job]
-    sql = f"SELECT jobs.record FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ?"  # noqa: S608
+    sql = f"SELECT jobs.record, {_BEGUN} FROM {source} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ?"  # noqa: S608
     return sql, (*values, *bound, filters.limit)
 
 

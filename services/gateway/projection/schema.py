@@ -3,12 +3,12 @@
 import sqlite3
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE jobs (
     tenant TEXT NOT NULL, job TEXT NOT NULL,
-    name TEXT NOT NULL, state TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    name TEXT NOT NULL, state TEXT NOT NULL, epoch INTEGER NOT NULL, created_ns INTEGER NOT NULL,
     record BLOB NOT NULL, record_seq INTEGER NOT NULL,
     PRIMARY KEY (tenant, job)
 ) WITHOUT ROWID;

@@ -52,6 +52,7 @@ async def get_events(
     if "application/json" in accept.lower():
         rows = await desk.reading.events(caller.tenant, job, position, PAGE)
         return show(EventPage(events=[_view(row) for row in rows], complete=record.ended and len(rows) < PAGE))
+    desk.followers.check((caller.tenant, job))
     return EventStream(_stream(desk, caller.tenant, job, position))
 
 

@@ -120,10 +120,11 @@ async def list_jobs(
         after=Cursor.decode(cursor) if cursor is not None else None,
         limit=limit + 1,
     )
-    records = await desk.reading.jobs(caller.tenant, filters)
-    page = records[:limit]
-    more = Cursor(page[-1].created_unix_ns, page[-1].job).encode() if len(records) > limit else None
-    return show(JobPage(jobs=[summary(record) for record in page], next_cursor=more))
+    found = await desk.reading.jobs(caller.tenant, filters)
+    page = found[:limit]
+    last = page[-1].record if len(found) > limit else None
+    more = Cursor(last.created_unix_ns, last.job).encode() if last else None
+    return show(JobPage(jobs=[summary(job) for job in page], next_cursor=more))
 
 
 @router.get("/{job}", response_model=JobView, responses=problems(404))

@@ -29,10 +29,14 @@ class FollowAsked:
 async def log_stream(desk: Desk, asked: FollowAsked) -> AsyncGenerator[bytes, None]:
     yield KEEP_ALIVE
     key = (asked.tenant, asked.job)
-    async with desk.live.follow(key) as waiting:
-        with desk.followers.follow(key, waiting):
-            async for event in _Stream(desk, asked, waiting).events():
-                yield event
+    try:
+        async with desk.live.follow(key) as waiting:
+            with desk.followers.follow(key, waiting):
+                async for event in _Stream(desk, asked, waiting).events():
+                    yield event
+    except Unavailable as error:
+        # The stream ends without `end`: its client comes again with the last id it saw.
+        yield sse("delayed", {"detail": str(error)})
 
 
 class _Stream:

@@ -61,6 +61,7 @@ async def get_logs(
     steps = range(record.step_count + 1) if step is None else range(step, step + 1)
     if follow:
         asked = FollowAsked(caller.tenant, job, steps, epoch, since_ms, resume_log(last_event_id))
+        desk.followers.check((caller.tenant, job))
         return EventStream(log_stream(desk, asked))
     at_epoch = record.epoch if epoch is None else epoch
     if step is None or timestamps or since_ms is not None or not range_:

@@ -38,7 +38,10 @@ class Gateway:
     http: httpx.AsyncClient
     bus_server: Any
     data_dir: Path
-    _ends: list[asyncio.Task[None]] = field(default_factory=list)
+    serving: asyncio.Task[None]
+
+    def stop(self) -> None:
+        self.serving.cancel()
 
     def auth(self, token: str | None = None) -> dict[str, str]:
         return {"Authorization": f"Bearer {token or self.token}"}
@@ -116,7 +119,7 @@ async def running(bus_server: Any, hub_bus: Any, data_dir: Path, **settings: Any
     serving = asyncio.create_task(wiring.serve(made, bus, bus_server.identity, ready, sock=sock))
     try:
         async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-            gateway = Gateway(bus, scheduler, tenant, token, url, http, bus_server, data_dir)
+            gateway = Gateway(bus, scheduler, tenant, token, url, http, bus_server, data_dir, serving)
             await gateway.put_tenant(tenant, key)
             async with asyncio.timeout(READY_SECONDS):
                 waiting = asyncio.create_task(ready.wait())
