@@ -160,6 +160,7 @@ class Desk:
         async with asyncio.timeout(FLUSH_SECONDS):
             await self._logs.flush_all(lambda which: which[:2] == (asked.tenant, asked.job))
         self._logs.drop(lambda which: which[:2] == (asked.tenant, asked.job))
+        await self._bus.purge(LOG, LogAt.filter(tenant=asked.tenant, job=asked.job))
         return encode(ForgetTold(objects=await self._store.forget(asked.tenant, asked.job))), {}
 
     # ── who answers

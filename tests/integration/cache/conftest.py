@@ -7,15 +7,15 @@ import pytest
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.provision import provision
 from shared.adapters.s3_objects import S3Objects
+from shared.ids import token_from
 from shared.settings import ObjectSettings
 from tests.contract.conftest import Server
-from tests.integration.s3.weed import running_weed
 
 
-@pytest.fixture(scope="module")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSettings]:
-    with running_weed(tmp_path_factory.mktemp("weed")) as settings:
-        yield settings
+@pytest.fixture
+def weed(object_store: ObjectSettings, request: pytest.FixtureRequest) -> ObjectSettings:
+    """A bucket of the module's own: sweeps go through all of it."""
+    return object_store.model_copy(update={"bucket": token_from(request.module.__name__)})
 
 
 @pytest.fixture(scope="module")

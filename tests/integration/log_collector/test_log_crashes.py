@@ -119,6 +119,7 @@ async def collector_process(server: Server, weed: ObjectSettings, instance: str)
         "PYTHONPATH": str(Path(__file__).parents[3]),
         "OVERSPILL_NATS_URL": server.url,
         "OVERSPILL_S3_URL": weed.url,
+        "OVERSPILL_S3_BUCKET": weed.bucket,
         "OVERSPILL_S3_CREDENTIALS_FILE": str(weed.credentials_file),
         f"{prefix}INSTANCE": instance,
         f"{prefix}PART_AGE_SECONDS": "0.05",
