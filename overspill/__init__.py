@@ -1,3 +1,5 @@
 """The command line, the client, and `overspill up`."""
 
-__version__ = "0.1.0"
+from shared.version import VERSION as __version__
+
+__all__ = ["__version__"]

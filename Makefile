@@ -1,0 +1,54 @@
+# Everything a clone needs, with Python >= 3.11, make, and a C compiler (without one the zig wheel is fetched).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+COMPILER := $(shell command -v musl-gcc || command -v cc || command -v gcc || command -v clang)
+ZIG := $(if $(COMPILER),,-r requirements/zig.txt)
+SOURCES := shared services runner overspill
+# pytest-xdist: one worker a core, two at least, so that a hanging test is seen as such.
+WORKERS ?= 2
+
+.PHONY: demo test lint types contracts tests up clean lock
+
+demo: $(VENV)/run.stamp
+	$(BIN)/overspill run examples/demo/build.yaml --no-source
+
+up: $(VENV)/run.stamp
+	$(BIN)/overspill up
+
+test: lint types contracts tests
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+contracts: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+tests: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Overspill needs Python 3.11.4 or newer; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11, 4) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements/run.txt $(ZIG)
+	$(PIP) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation --no-index --editable .
+	@touch $@ $(VENV)/run.stamp
+
+lock:
+	uv pip compile pyproject.toml --extra build --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/run.txt
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info
