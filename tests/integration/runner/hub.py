@@ -28,7 +28,7 @@ from shared.requests import DurableAsked, DurableTold, Grant, GrantAsked, Orders
 from shared.spec import JobSpec
 from shared.wire import decode, encode
 
-CLUSTER, TENANT = "local", "acme"
+CLUSTER, TENANT = "c1", "t1"
 PATIENCE_SECONDS = 60.0
 HUB = Party("test-hub", "hub", publishes=(">",), subscribes=(">",), reads=STREAMS)
 ROOT = Path(__file__).parents[3]

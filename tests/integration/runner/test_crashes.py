@@ -5,9 +5,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.adapters.nats_bus import NatsBus
 from shared.flow import Beat, Party
-from tests.integration.runner.conftest import Server
+from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
 from tests.integration.runner.waiting import until_gone, until_process_gone, until_there
 
@@ -105,11 +104,11 @@ async def test_a_killed_entrypoint_is_an_error_of_ours_and_leaves_nothing(hub: H
     assert (await hub.log(order.job, 2)).data == b"begun\n"
 
 
-async def test_a_bus_outage_delays_but_ends_no_build(hub: Hub, server: Server, agents: Agents) -> None:
+async def test_a_bus_outage_delays_but_ends_no_build(hub: Hub, server: BusServer, agents: Agents) -> None:
     agent = agents()
     order = await hub.order({"steps": [SLOW, {"run": "seq 1 1000"}]}, agent.machine)
     await hub.until(order.job, "step-started")
-    server.end(signal.SIGKILL)
+    server.stop()
     (agent.attempt(order) / "work" / "go").touch()
     await until_there(agent.attempt(order) / "finish")
     server.start()
@@ -118,11 +117,11 @@ async def test_a_bus_outage_delays_but_ends_no_build(hub: Hub, server: Server, a
     assert (await hub.log(order.job, 2)).data == b"".join(b"%d\n" % n for n in range(1, 1001))
 
 
-async def test_a_fenced_attempt_ends_itself_without_the_hub(hub: Hub, server: Server, agents: Agents) -> None:
+async def test_a_fenced_attempt_ends_itself_without_the_hub(hub: Hub, server: BusServer, agents: Agents) -> None:
     agent = agents()
     order = await hub.order({"steps": [{"run": "sleep 1000"}]}, agent.machine, on_lost="rerun-fenced", fence_seconds=2)
     await hub.until(order.job, "step-started")
-    server.end()
+    server.stop()
     await until_there(agent.attempt(order) / "finish")
     assert (agent.attempt(order) / "cancel").read_text() == "fenced\n"
     server.start()
@@ -130,14 +129,14 @@ async def test_a_fenced_attempt_ends_itself_without_the_hub(hub: Hub, server: Se
 
 
 async def test_sigterm_drains_then_ends_what_runs_as_an_error_of_the_machine(
-    hub: Hub, server: Server, agents: Agents
+    hub: Hub, server: BusServer, agents: Agents
 ) -> None:
     agent = agents(OVERSPILL_AGENT_DRAIN_SECONDS="0.2")
     order = await hub.order({"steps": [{"run": "sleep 1000"}]}, agent.machine)
     await hub.until(order.job, "step-started")
     party = Party("ear", "hub", publishes=(), subscribes=(Beat.filter(),), reads=HUB.reads)
     async with (
-        NatsBus.connect(server.url, server.identity.credential(party), name="ear") as ear,
+        server.connect(server.identity.credential(party)) as ear,
         ear.listen(Beat.filter(cluster=CLUSTER)) as beats,
     ):
         assert agent.process is not None

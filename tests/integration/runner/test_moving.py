@@ -5,7 +5,7 @@ import io
 import os
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -15,21 +15,14 @@ from shared.flow import Ask
 from shared.requests import Presigned, UrlsAsked, UrlsTold
 from shared.settings import ObjectSettings
 from tests.integration.runner.hub import AgentProcess, Hub
-from tests.integration.s3.weed import running_weed
 
 Agents = Callable[..., AgentProcess]
 
 
-@pytest.fixture(scope="module")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSettings]:
-    with running_weed(tmp_path_factory.mktemp("weed")) as settings:
-        yield settings
-
-
 @pytest.fixture
-async def objects(weed: ObjectSettings, hub: Hub) -> AsyncIterator[S3Objects]:
+async def objects(object_store: ObjectSettings, hub: Hub) -> AsyncIterator[S3Objects]:
     """The object store, with the hub giving addresses in it."""
-    async with S3Objects.connect(weed) as objects:
+    async with S3Objects.connect(object_store) as objects:
         await objects.ensure_bucket()
 
         async def urls(about: Ask, asked: UrlsAsked) -> UrlsTold:

@@ -15,13 +15,28 @@ from shared.requests import Grant
 from shared.spec import JobSpec
 
 GRANT = Grant(
-    tenant="t", job="j", epoch=1, spec=JobSpec.model_validate({"steps": [{"run": "x"}]}), bus_urls=[], bus_jwt="", bus_seed="",
+    tenant="t",
+    job="j",
+    epoch=1,
+    spec=JobSpec.model_validate({"steps": [{"run": "x"}]}),
+    bus_urls=[],
+    bus_jwt="",
+    bus_seed="",
     created_unix_ns=0,
-)  # fmt: skip
+)
 ATTEMPT = Attempt(
-    grant=GRANT, cluster="c", machine="m", nonce="n" * 16, fence_seconds=5, timeout_seconds=60, accepted_unix_ns=100,
-    ready_unix_ns=200, deadline_boot_ns=0, contact_file=Path("/c"), entrypoint=Path("/e"),
-)  # fmt: skip
+    grant=GRANT,
+    cluster="c",
+    machine="m",
+    nonce="n" * 16,
+    fence_seconds=5,
+    timeout_seconds=60,
+    accepted_unix_ns=100,
+    ready_unix_ns=200,
+    deadline_boot_ns=0,
+    contact_file=Path("/c"),
+    entrypoint=Path("/e"),
+)
 
 
 def ended(
@@ -88,17 +103,28 @@ records = st.builds(
     **{
         name: st.just(0)
         for name in (
-            "tries", "started_unix_ns", "ended_unix_ns", "duration_ns", "cpu_us", "peak_memory_bytes", "oom_kills", "log_bytes",
+            "tries",
+            "started_unix_ns",
+            "ended_unix_ns",
+            "duration_ns",
+            "cpu_us",
+            "peak_memory_bytes",
+            "oom_kills",
+            "log_bytes",
             "log_dropped_bytes",
         )
     },
     usage_from=st.just("none"),
     message=st.just(""),
-)  # fmt: skip
+)
 steps = st.builds(
-    StepSeen, number=st.integers(1, 9), background=st.booleans(), started_unix_ns=st.none() | st.just(1), exit=st.none() | records,
+    StepSeen,
+    number=st.integers(1, 9),
+    background=st.booleans(),
+    started_unix_ns=st.none() | st.just(1),
+    exit=st.none() | records,
     lost=st.none() | st.just("gone"),
-)  # fmt: skip
+)
 seens = st.builds(
     Seen,
     st.lists(steps, min_size=1, max_size=4).map(tuple),
