@@ -181,3 +181,21 @@ async def test_two_agents_do_not_share_a_data_directory(hub: Hub, agents: Agents
     assert second.process is not None
     assert second.process.wait(60) == 3
     assert "OVERSPILL_AGENT_DATA" in agent.complaints()
+
+
+async def test_a_step_ctl_that_can_not_be_brought_up_ends_the_attempt_by_the_agents_word(
+    hub: Hub, agents: Agents
+) -> None:
+    agent = agents()
+    order = await hub.order({"steps": [{"run": "sleep 1000"}]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    teller = step_ctl_of(agent.attempt(order))
+    whole = (agent.attempt(order) / "attempt.json").read_bytes()
+    (agent.attempt(order) / "attempt.json").write_text("{")
+    os.kill(teller, signal.SIGKILL)
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.reason) == ("error", "setup_failed")
+    await until_there(agent.attempt(order) / "finish")
+    # It is tried again for the log's sake.
+    (agent.attempt(order) / "attempt.json").write_bytes(whole)
+    assert agent.attempt(order).exists()
