@@ -53,6 +53,13 @@ class Place:
         return cls(*(int(token) for token in fields))
 
 
+def is_stored(raw: Msg) -> bool:
+    """A stored message, not a word of the server about the consumer. Only the server writes the reply subject; a header
+    `Status` proves nothing, for whoever wrote the message may have put it there.
+    """
+    return raw.reply.startswith("$JS.ACK.")
+
+
 async def last(bus: "NatsBus", stream: str, subject: str) -> Message | None:
     """From the leader's copy, which a direct get may lag behind."""
     try:
@@ -66,7 +73,7 @@ async def last(bus: "NatsBus", stream: str, subject: str) -> Message | None:
 
 
 def _parse_headers(raw: bytes) -> dict[str, str]:
-    lines = raw.decode().split("\r\n")[1:]
+    lines = raw.decode(errors="replace").split("\r\n")[1:]
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
 
 
@@ -140,7 +147,7 @@ async def _consume(
         seen = 0
         while True:
             raw = await _next(arrived)
-            if raw.headers and raw.headers.get("Status") == "100":
+            if not is_stored(raw):
                 await _on_control(bus, raw, seen)
                 continue
             place = Place.of(raw)

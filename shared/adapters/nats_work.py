@@ -12,7 +12,7 @@ import orjson
 from nats.aio.msg import Msg
 
 from shared.adapters.nats_api import Missing, api
-from shared.adapters.nats_read import Place
+from shared.adapters.nats_read import Place, is_stored
 from shared.bus import Message
 from shared.errors import Unavailable
 from shared.stream import Stream
@@ -93,7 +93,7 @@ async def _pull(bus: "NatsBus", stream: str, name: str, batch: int) -> AsyncGene
                 raw = await _arrival(arrived)
                 if raw is None:
                     break
-                status = (raw.headers or {}).get("Status")
+                status = None if is_stored(raw) else (raw.headers or {}).get("Status")
                 if status in ("404", "408"):
                     break
                 if status is not None:
