@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import nats.errors
+import orjson
 from nats.aio.client import Client
 
 from shared.adapters.nkeys import KeyPair
@@ -79,3 +81,26 @@ class Attacker:
         except (nats.errors.NoRespondersError, TimeoutError, nats.errors.Error):
             return False
         return True
+
+
+async def comes_in(url: str, credential: Credential | None) -> bool:
+    """Does the server answer a ping of somebody with this credential? By its protocol: a refused client of nats-py
+    leaves sockets open.
+    """
+    host, _, port = url.removeprefix("nats://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            nonce = orjson.loads((await reader.readline()).removeprefix(b"INFO "))["nonce"]
+            told: dict[str, Any] = {"verbose": False, "pedantic": False, "lang": "test", "version": "1", "protocol": 1}
+            if credential is not None:
+                signature = KeyPair.from_seed(credential.seed).sign(nonce.encode())
+                told |= {"jwt": credential.jwt, "sig": base64.urlsafe_b64encode(signature).decode().rstrip("=")}
+            writer.write(b"CONNECT " + orjson.dumps(told) + b"\r\nPING\r\n")
+            while (line := await reader.readline()) and not line.startswith((b"PONG", b"-ERR")):
+                pass
+            return line.startswith(b"PONG")
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
