@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     )
     hole_seconds: float = Field(default=30.0, gt=0, description="bytes missing this long are given up")
     memory_bytes: int = Field(
-        default=128 * MIB, ge=MIB, description="all that waits to be stored; beyond it reading stops"
+        default=64 * MIB, ge=MIB, description="all that waits to be stored; beyond it reading stops"
     )
     concurrent_writes: int = Field(default=8, ge=1, le=64)
     checkpoint_seconds: float = Field(default=2.0, gt=0, description="how much is read twice after a crash")
