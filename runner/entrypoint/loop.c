@@ -38,8 +38,8 @@ void loop_open(struct loop *loop) {
 
 void loop_watch(struct loop *loop) {
     loop->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (loop->inotify >= 0 && (inotify_add_watch(loop->inotify, "go", IN_MOVED_TO) < 0 ||
-                               inotify_add_watch(loop->inotify, ".", IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE) < 0)) {
+    if (loop->inotify >= 0 && (inotify_add_watch(loop->inotify, "go", IN_MOVED_TO | IN_CREATE) < 0 ||
+                               inotify_add_watch(loop->inotify, ".", IN_MOVED_TO | IN_CREATE | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_DELETE) < 0)) {
         close(loop->inotify);
         loop->inotify = -1;
     }
