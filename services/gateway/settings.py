@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     jwt_audience: str = Field(default="overspill", description="required `aud` of JWTs")
     max_body_bytes: int = Field(default=393_216, ge=1024, description="of any request body")
     max_followers: int = Field(default=2000, ge=1, description="open event and log streams")
+    max_followers_of_tenant: int = Field(default=500, ge=1)
     max_followers_of_job: int = Field(default=200, ge=1)
     read_connections: int = Field(default=4, ge=1, le=64, description="of the projection")
     admissions_at_once: int = Field(default=64, ge=1, description="of the bus door")

@@ -15,6 +15,7 @@ from shared.facts import CancelRequested, JobSubmitted, SubmissionRefused
 from shared.flow import SUBMIT, Buried, Evt, Submit
 from shared.ids import JobId, job_id_from_event
 from shared.principal import Principal, Role
+from shared.spec_reading import SpecRefused
 from shared.telemetry import current_traceparent, span
 from shared.wire import Model, decode, encode
 
@@ -77,6 +78,7 @@ class Submissions:
         try:
             body = orjson.loads(message.data)
         except orjson.JSONDecodeError as error:
+            await self._refuse(principal.tenant, job, SpecRefused(why=f"the event's data is no JSON: {error}"))
             raise Poison(why=f"the data is no JSON: {error}") from error
         spec = body.get("spec") if isinstance(body, dict) else None
         submission = Submission(

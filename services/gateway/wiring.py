@@ -89,7 +89,9 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
         reading = Reading(path, settings.read_connections)
         try:
             directory = Directory(bus)
-            followers = Followers(settings.max_followers, settings.max_followers_of_job)
+            followers = Followers(
+                settings.max_followers, settings.max_followers_of_tenant, settings.max_followers_of_job
+            )
             yield Desk(
                 settings=settings,
                 bus=bus,
@@ -121,6 +123,8 @@ async def _http(desk: Desk, door: socket.socket) -> None:
         log_config=None,
         lifespan="off",
         server_header=False,
+        proxy_headers=False,
+        ws="none",
         date_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
         h11_max_incomplete_event_size=32_768,

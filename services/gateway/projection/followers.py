@@ -1,6 +1,7 @@
 """Who waits for news of a job, in this process. News is only a wake-up: whoever is woken reads the projection."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -38,33 +39,37 @@ class News:
 
 
 class Followers:
-    """Bounded in all and per job. Raises TooManyFollowers beyond."""
+    """Bounded in all, per tenant and per job."""
 
-    def __init__(self, limit: int, limit_of_job: int) -> None:
-        self._limit, self._limit_of_job = limit, limit_of_job
-        self._count = 0
+    def __init__(self, limit: int, limit_of_tenant: int, limit_of_job: int) -> None:
+        self._limit, self._limit_of_tenant, self._limit_of_job = limit, limit_of_tenant, limit_of_job
+        self._of_tenant: Counter[str] = Counter()
         self._listeners: dict[JobKey, set[Listener]] = {}
         self.closing = False
 
     @contextmanager
     def follow(self, key: JobKey, listener: Listener) -> Iterator[None]:
-        """The listener is told of every change from now on."""
+        """The listener is told of every change from now on. Raises TooManyFollowers."""
         self.check(key)
         of_job = self._listeners.setdefault(key, set())
         of_job.add(listener)
-        self._count += 1
+        self._of_tenant[key[0]] += 1
         try:
             yield
         finally:
-            self._count -= 1
+            self._of_tenant[key[0]] -= 1
+            if not self._of_tenant[key[0]]:
+                del self._of_tenant[key[0]]
             of_job.discard(listener)
             if not of_job and self._listeners.get(key) is of_job:
                 del self._listeners[key]
 
     def check(self, key: JobKey) -> None:
         """One more may follow. Raises TooManyFollowers."""
-        if self._count >= self._limit:
+        if self._of_tenant.total() >= self._limit:
             raise TooManyFollowers(what="this gateway", why=f"the limit is {self._limit}")
+        if self._of_tenant[key[0]] >= self._limit_of_tenant:
+            raise TooManyFollowers(what=f"tenant {key[0]}", why=f"the limit is {self._limit_of_tenant}")
         if len(self._listeners.get(key, ())) >= self._limit_of_job:
             raise TooManyFollowers(what=f"job {key[1]}", why=f"the limit is {self._limit_of_job}")
 

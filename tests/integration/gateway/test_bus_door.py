@@ -84,6 +84,13 @@ async def test_a_refusal_comes_back_as_a_fact(service: Service, spec: Any, code:
     assert refused.detail
 
 
+async def test_an_event_that_is_no_json_is_told_to_its_publisher_too(service: Service) -> None:
+    async with service.bus.listen(f"feed.{service.tenant}.>") as feed:
+        await service.send(b"{", random_id())
+        message = await next_of(feed, ".submission-refused")
+    assert "no JSON" in decode(SubmissionRefused, message.data).detail
+
+
 async def test_other_content_under_the_same_event_is_refused(service: Service) -> None:
     async with service.bus.listen(f"feed.{service.tenant}.>") as feed:
         await service.submit(SPEC, "same")

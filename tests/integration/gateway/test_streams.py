@@ -209,9 +209,12 @@ async def test_many_followers_of_a_whole_job_all_read_everything_and_end_with_it
                     seen[step] = seen.get(step, b"") + bytes_of(event)
         return seen
 
+    subscriptions = len(gateway.bus.client._subs)
     followers = [asyncio.create_task(follow()) for _ in range(10)]
     for number in range(30):
         await runner.write(1 + number % 2, b"line %d\n" % number, live=number % 7 != 0)
+        if number == 20:
+            assert len(gateway.bus.client._subs) <= subscriptions + 1
     await runner.write(0, b"platform\n", live=False)
     await gateway.move(runner.job, **ENDED)
     for seen in await asyncio.gather(*followers):
