@@ -80,7 +80,9 @@ async def create_job(
     headers = {"Location": f"/v1/jobs/{outcome.record.job}"}
     if not outcome.created:
         headers["Idempotency-Replayed"] = "true"
-    picture = JobPicture(outcome.record)
+    # A replay may find the job well on its way: its steps are then part of the answer.
+    record = outcome.record
+    picture = JobPicture(record) if outcome.created else await desk.picture(record.tenant, record.job)
     return show(await _view(desk, picture), 201 if outcome.created else 200, headers)
 
 
