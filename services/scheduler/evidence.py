@@ -1,0 +1,42 @@
+"""What may be said of an attempt whose machine is gone. Pure."""
+
+from collections.abc import Iterable
+
+from shared.facts import AttemptEnded, JobRecord, StepEnded
+from shared.lifecycle import Reason
+
+
+def end_of_lost(ended: AttemptEnded, record: JobRecord, steps: Iterable[StepEnded]) -> AttemptEnded:
+    """`ended`, corrected by what the steps had told before.
+
+    Once the last exit code is recorded the attempt is not run again. A failure that is told stays a failure; where all
+    went well, artifacts may have gone with the machine, so it is an error and no success.
+    """
+    told = {step.step: step for step in steps if step.epoch == ended.epoch}
+    last = told.get(record.step_count)
+    complete = len(told) >= record.step_count
+    if not complete and (last is None or last.exit_code is None):
+        return ended
+    ran = [told[number] for number in sorted(told) if told[number].exit_code is not None]
+    failed = next((step for step in ran if _failed_by_itself(step)), None)
+    if failed is not None and complete:
+        reason = Reason.OUT_OF_MEMORY if failed.killed_for == "memory" else Reason.STEP_FAILED
+        return ended.model_copy(
+            update={
+                "outcome": "failed",
+                "reason": reason,
+                "step": failed.step,
+                "exit_code": failed.exit_code,
+                "message": failed.message or f"step {failed.step} failed; its machine was lost afterwards",
+            }
+        )
+    if not ran:
+        return ended
+    message = f"{ended.message}, after the last step had ended with {ran[-1].exit_code}: it isn't run again"
+    return ended.model_copy(
+        update={"step": record.step_count, "exit_code": ran[-1].exit_code, "message": message[:500]}
+    )
+
+
+def _failed_by_itself(step: StepEnded) -> bool:
+    return step.verdict == "failed" and step.state not in ("cancelled", "skipped")

@@ -1,0 +1,132 @@
+"""What only the leader does: decide, and have the effects performed while the lease lasts."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from services.scheduler.following import Follower
+from services.scheduler.lease import Lease, LeaseLost
+from services.scheduler.model import Effect, Landed, Resumed
+from services.scheduler.performing import Performer
+from services.scheduler.policy import decide, wake_at
+from services.scheduler.settings import Settings
+from services.scheduler.state import Fact, State
+from services.scheduler.takeover import take_over
+from shared.bus import Bus
+from shared.clock import Clock
+from shared.errors import OverspillError, Poison, Unavailable
+from shared.facts import Order
+from shared.flow import ORDERS, OrderTo
+from shared.run import first_error
+from shared.wire import decode
+
+log = structlog.get_logger()
+
+CANDIDACIES = 5
+"""In one lease's time."""
+
+
+class Leader:
+    """Stands for the lease for ever; leads while it has it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bus: Bus,
+        clock: Clock,
+        state: State,
+        follower: Follower,
+        lease: Lease,
+        changed: asyncio.Event,
+    ) -> None:
+        self._settings, self._bus, self._clock = settings, bus, clock
+        self._state, self._follower, self._lease = state, follower, lease
+        self._changed = changed
+        self._todo: asyncio.Queue[Effect] = asyncio.Queue()
+
+    async def stand(self, leading: asyncio.Event) -> None:
+        """Until cancelled. `leading` is set while this instance leads."""
+        while True:
+            term = await self._acquire()
+            if term is None:
+                await asyncio.sleep(self._settings.lease_seconds / CANDIDACIES)
+                continue
+            try:
+                await self._lead(term, leading)
+            except* LeaseLost:
+                log.warning("lease_lost", term=term)
+            except* Unavailable as errors:
+                log.warning("leading_broke_off", why=str(first_error(errors)))
+            finally:
+                leading.clear()
+                self._state.abandon(self._clock.now())
+                await self._lease.release()
+
+    async def _acquire(self) -> int | None:
+        try:
+            return await self._lease.acquire(self._state.highest_term)
+        except Unavailable as error:
+            log.info("no_lease", why=str(error))
+            return None
+
+    async def _lead(self, term: int, leading: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._lease.keep())
+            tasks.create_task(self._work(term, leading))
+
+    async def _work(self, term: int, leading: asyncio.Event) -> None:
+        await self._take_over(term)
+        leading.set()
+        self._todo = asyncio.Queue()
+        async with asyncio.TaskGroup() as tasks:
+            performer = Performer(self._bus, term)
+            for _ in range(self._settings.workers):
+                tasks.create_task(self._perform(performer))
+            tasks.create_task(self._decide())
+
+    async def _take_over(self, term: int) -> None:
+        """Bring the state to the streams' ends, then see what the leader before us left undone."""
+        await self._follower.catch_up()
+        orders = []
+        for message in await self._bus.last_each(ORDERS, OrderTo.filter()):
+            try:
+                orders.append((decode(Order, message.data), message.seq))
+            except Poison as poison:
+                log.error("order_ignored", subject=message.subject, why=str(poison))  # noqa: TRY400 - says it all
+        now = self._clock.now()
+        self._state.apply(Resumed(), now)
+        orphans = take_over(self._state, orders, now)
+        for order in orphans:
+            subject = OrderTo(order.cluster, order.target, order.tenant, order.job)
+            await self._bus.purge(ORDERS, str(subject))
+        log.info("leading", term=term, jobs=len(self._state.jobs), orders=len(orders), orphans=len(orphans))
+
+    async def _decide(self) -> None:
+        while True:
+            self._changed.clear()
+            now = self._clock.now()
+            if not self._lease.holds():
+                raise LeaseLost(name="scheduler")
+            for effect in decide(self._state, now):
+                self._todo.put_nowait(effect)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(wake_at(self._state) - now, self._settings.lease_seconds))):
+                    await self._changed.wait()
+
+    async def _perform(self, performer: Performer) -> None:
+        while True:
+            effect = await self._todo.get()
+            if not self._lease.holds():
+                raise LeaseLost(name="scheduler")
+            for fact in await self._facts_of(performer, effect):
+                self._follower.hear(fact)
+
+    async def _facts_of(self, performer: Performer, effect: Effect) -> list[Fact]:
+        try:
+            return [*await performer.perform(effect), Landed(effect.key)]
+        except OverspillError as error:
+            log.warning(
+                "effect_put_off", effect=type(effect).__name__, tenant=effect.key[0], job=effect.key[1], why=str(error)
+            )
+            return [Landed(effect.key, failed=True)]

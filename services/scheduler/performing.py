@@ -1,0 +1,182 @@
+"""The one interpreter of effects: each is performed, or found to be done already, and comes back as facts."""
+
+from typing import TypeVar
+
+import structlog
+
+from services.scheduler.evidence import end_of_lost
+from services.scheduler.model import (
+    DoneStands,
+    Effect,
+    EndAttempt,
+    GiveOrder,
+    JobGone,
+    Key,
+    Move,
+    OrderGone,
+    OrderStands,
+    PurgeJob,
+    PurgeOrder,
+    RecordSeen,
+    WriteDone,
+)
+from services.scheduler.state import Fact
+from shared.bus import CE_TYPE, Bus, Headers
+from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
+from shared.facts import AttemptAccepted, AttemptEnded, JobRecord, Order, StepEnded
+from shared.facts.core import Fact as BusFact
+from shared.flow import DONE, EVT, JOBS, ORDERS, Done, Evt, Job, OrderTo, Spec
+from shared.ids import random_id
+from shared.lifecycle import JobState
+from shared.placement import Target
+from shared.telemetry import continue_trace
+from shared.wire import decode, encode
+
+log = structlog.get_logger()
+
+F = TypeVar("F", AttemptAccepted, AttemptEnded)
+SOURCE = "/overspill/scheduler"
+
+
+class Performer:
+    """Performs effects as the leader of `term`."""
+
+    def __init__(self, bus: Bus, term: int) -> None:
+        self._bus, self._term = bus, term
+
+    async def perform(self, effect: Effect) -> list[Fact]:
+        """What is known of the effect's subject afterwards. Raises Unavailable: nothing is known, try again."""
+        match effect:
+            case Move(record, expect_seq):
+                with continue_trace(record.traceparent):
+                    return await self._move(record, expect_seq)
+            case GiveOrder(order, expect_seq):
+                with continue_trace(order.traceparent):
+                    return await self._order(order, expect_seq)
+            case EndAttempt():
+                with continue_trace(effect.record.traceparent):
+                    return await self._end(effect)
+            case WriteDone(record):
+                with continue_trace(record.traceparent):
+                    return await self._done(record)
+            case PurgeOrder(key, target):
+                return await self._purge_order(key, target)
+            case PurgeJob(key, seq):
+                return await self._purge_job(key, seq)
+
+    async def _move(self, record: JobRecord, expect_seq: int) -> list[Fact]:
+        record = record.model_copy(update={"write_id": random_id(), "term": self._term})
+        subject = Job(record.tenant, record.job)
+        try:
+            stored = await self._bus.publish(
+                subject, encode(record), headers=headers(record, record.write_id), expect_seq=expect_seq
+            )
+        except (WrongSequence, OutcomeUnknown):
+            found = await self._bus.last(JOBS, subject)
+            if found is None:
+                return [JobGone((record.tenant, record.job), expect_seq)]
+            return [RecordSeen(decode(JobRecord, found.data), found.seq)]
+        _tell_move(record)
+        return [RecordSeen(record, stored.seq)]
+
+    async def _order(self, order: Order, expect_seq: int) -> list[Fact]:
+        order = order.model_copy(update={"term": self._term})
+        subject = OrderTo(order.cluster, order.target, order.tenant, order.job)
+        id_ = f"{order.job}-{order.epoch}-{order.desired.value}-{self._term}"
+        try:
+            stored = await self._bus.publish(subject, encode(order), headers=headers(order, id_), expect_seq=expect_seq)
+        except (WrongSequence, OutcomeUnknown):
+            found = await self._bus.last(ORDERS, subject)
+            if found is None:
+                return [OrderGone((order.tenant, order.job), Target(order.cluster, order.target))]
+            return [OrderStands(decode(Order, found.data), found.seq)]
+        return [OrderStands(order, stored.seq)]
+
+    async def _end(self, effect: EndAttempt) -> list[Fact]:
+        ended = effect.ended
+        if effect.unless == "accepted":
+            accepted = await self._told(ended, AttemptAccepted)
+            if accepted is not None and _by_the_placed(accepted, effect.record):
+                return [accepted]
+        elif ended.outcome == "error":
+            ended = end_of_lost(ended, effect.record, await self._steps(ended))
+        subject = Evt(ended.tenant, ended.job, ended.epoch, ended.token())
+        try:
+            await self._bus.publish(
+                subject, encode(ended), headers=headers(ended, f"{ended.job}-{ended.epoch}-ended"), expect_seq=0
+            )
+        except (WrongSequence, OutcomeUnknown):
+            found = await self._told(ended, AttemptEnded)
+            if found is None:
+                raise Unavailable(what=str(subject), why="it was not stored") from None
+            return [found]
+        log.info(
+            "attempt_given_up",
+            tenant=ended.tenant,
+            job=ended.job,
+            epoch=ended.epoch,
+            reason=ended.reason.value,
+            why=ended.message,
+        )
+        return [ended]
+
+    async def _told(self, about: AttemptEnded, kind: type[F]) -> F | None:
+        found = await self._bus.last(EVT, Evt(about.tenant, about.job, about.epoch, kind.token()))
+        return None if found is None else decode(kind, found.data)
+
+    async def _steps(self, about: AttemptEnded) -> list[StepEnded]:
+        subject = str(Evt(about.tenant, about.job, about.epoch, StepEnded.token()))
+        return [decode(StepEnded, message.data) async for message in self._bus.read(EVT, subject, from_seq=1)]
+
+    async def _done(self, record: JobRecord) -> list[Fact]:
+        subject, key = Done(record.tenant, record.job), (record.tenant, record.job)
+        expect_seq = 0
+        while True:
+            try:
+                await self._bus.publish(
+                    subject, encode(record), headers=headers(record, record.write_id), expect_seq=expect_seq
+                )
+            except (WrongSequence, OutcomeUnknown):
+                found = await self._bus.last(DONE, subject)
+                if found is None:
+                    raise Unavailable(what=str(subject), why="it was not stored") from None
+                if decode(JobRecord, found.data).write_id == record.write_id:
+                    return [DoneStands(key)]
+                # An older job of the same id, whose record was purged long ago: the newest is the history.
+                expect_seq = found.seq
+            else:
+                return [DoneStands(key)]
+
+    async def _purge_order(self, key: Key, target: Target) -> list[Fact]:
+        await self._bus.purge(ORDERS, str(OrderTo(target.cluster, target.machine, *key)))
+        return [OrderGone(key, target)]
+
+    async def _purge_job(self, key: Key, seq: int) -> list[Fact]:
+        # The record goes last: as long as it is there, nobody creates the job anew.
+        await self._bus.purge(JOBS, str(Spec(*key)))
+        await self._bus.purge(JOBS, str(Job(*key)))
+        return [JobGone(key, seq)]
+
+
+def _by_the_placed(accepted: AttemptAccepted, record: JobRecord) -> bool:
+    placement = record.placement
+    return placement is not None and (accepted.cluster, accepted.machine) == (placement.cluster, placement.target)
+
+
+def headers(fact: BusFact, id_: str) -> Headers:
+    """CloudEvents, binary mode."""
+    return {"ce-specversion": "1.0", CE_TYPE: fact.event_type(), "ce-source": SOURCE, "ce-id": id_}
+
+
+def _tell_move(record: JobRecord) -> None:
+    about = {"tenant": record.tenant, "job": record.job, "epoch": record.epoch}
+    match record.state:
+        case JobState.PLACED if record.placement is not None and not record.cancel_requested:
+            log.info("job_placed", **about, cluster=record.placement.cluster, machine=record.placement.target)
+        case JobState.PLACED:
+            log.info("job_asked_to_end", **about)
+        case JobState.QUEUED:
+            log.info("job_waits", **about, code=record.waiting_for, after=record.message)
+        case _:
+            reason = record.reason.value if record.reason else None
+            log.info("job_ended", **about, state=record.state.value, reason=reason)

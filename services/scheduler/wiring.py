@@ -1,0 +1,57 @@
+"""Everything this service is made of, from top to bottom."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import structlog
+
+from services.scheduler.following import Follower
+from services.scheduler.handlers import Desk
+from services.scheduler.leading import Leader
+from services.scheduler.lease import Lease
+from services.scheduler.settings import Settings
+from services.scheduler.state import State
+from shared.bus import Bus
+from shared.clock import Clock, SystemClock
+from shared.errors import Unavailable
+from shared.flow import Edge, Svc
+from shared.ids import random_id
+
+log = structlog.get_logger()
+
+NAME = "scheduler"
+
+
+async def serve(
+    settings: Settings,
+    bus: Bus,
+    ready: asyncio.Event,
+    clock: Clock | None = None,
+    leading: asyncio.Event | None = None,
+) -> None:
+    """Runs until cancelled. `ready` is set once questions are answered; `leading` while this instance leads."""
+    clock = clock or SystemClock()
+    state = State(settings.rules())
+    lease = Lease(bus, clock, NAME, random_id(), settings.lease_seconds)
+    changed = asyncio.Event()
+    follower = Follower(bus, clock, state, changed.set)
+    leader = Leader(settings, bus, clock, state, follower, lease, changed)
+    desk = Desk(bus, clock, state)
+    await follower.load()
+    bus.on_reconnect(follower.resumed)
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        await stack.enter_async_context(bus.serve(str(Svc(NAME, "why")), desk.why, queue=NAME))
+        await stack.enter_async_context(bus.serve(Edge.filter(op="orders"), desk.orders, queue=NAME))
+        tasks.create_task(follower.follow())
+        tasks.create_task(leader.stand(leading or asyncio.Event()))
+        tasks.create_task(_audit(follower, settings.audit_seconds))
+        ready.set()
+
+
+async def _audit(follower: Follower, every_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(every_seconds)
+        try:
+            await follower.audit()
+        except Unavailable as error:
+            log.info("audit_put_off", why=str(error))
