@@ -119,6 +119,11 @@ class Agent:
                 log.error("attempt_unreadable", directory=str(path), why=str(error))  # noqa: TRY400 - the reason is all
                 tasks.create_task(asyncio.to_thread(discard, path))
 
+        for name in set(self._means.cgroups.names()) - {
+            custody.directory.root.name for custody in self._custodies.values()
+        }:
+            self._means.cgroups.remove(name)
+
     def _adopt_one(self, tasks: asyncio.TaskGroup, path: Path) -> None:
         """Raises NoAttempt, Poison for what can't be read."""
         directory = AttemptDir(path)

@@ -31,6 +31,10 @@ class Cgroups(Protocol):
 
     def remove(self, name: str) -> None: ...
 
+    def names(self) -> list[str]:
+        """Attempts that have groups, also those of a former agent."""
+        ...
+
 
 class NoCgroups:
     """Nothing may be made here."""
@@ -42,6 +46,9 @@ class NoCgroups:
     def kill(self, name: str, steps: Sequence[int]) -> None: ...
 
     def remove(self, name: str) -> None: ...
+
+    def names(self) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,9 @@ class CgroupTree:
                     OSError
                 ):  # still in use: a dying process; the next start of an agent tries again
                     path.rmdir()
+
+    def names(self) -> list[str]:
+        return sorted({path.name for root in self.roots for path in root.glob("*-[0-9]*") if path.is_dir()})
 
 
 def find_cgroups(machine: str) -> Cgroups:

@@ -32,7 +32,6 @@ from shared.ids import random_id
 from shared.lifecycle import Reason
 from shared.needs import Capacity
 from shared.requests import OrdersAsked, OrdersTold
-from shared.version import VERSION
 from shared.wire import decode, encode
 
 log = structlog.get_logger()

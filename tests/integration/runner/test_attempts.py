@@ -1,6 +1,7 @@
 """Agent, entrypoint and step-ctl together, as processes, on a real bus with real accounts."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from shared.facts import Desired
 from tests.integration.runner.hub import AgentProcess, Hub, mine
@@ -36,7 +37,8 @@ async def test_the_directory_goes_when_all_is_durable_and_not_before(hub: Hub, a
     assert agent.attempt(order).exists()
     hub.durable_open = True
     await until_gone(agent.attempt(order))
-    await hub.withdraw(order)
+    left = list(Path("/sys/fs/cgroup").glob(f"**/overspill-{agent.machine}/{agent.attempt(order).name}"))
+    assert left == []
 
 
 async def test_environment_outputs_and_summary_pass_on(hub: Hub, agents: Agents) -> None:
