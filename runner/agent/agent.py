@@ -118,11 +118,10 @@ class Agent:
             except OverspillError as error:
                 log.error("attempt_unreadable", directory=str(path), why=str(error))  # noqa: TRY400 - the reason is all
                 tasks.create_task(asyncio.to_thread(discard, path))
-
-        for name in set(self._means.cgroups.names()) - {
-            custody.directory.root.name for custody in self._custodies.values()
-        }:
-            self._means.cgroups.remove(name)
+        kept = {key.name for key in self._custodies}
+        for name in self._means.cgroups.names():
+            if name not in kept:
+                self._means.cgroups.remove(name)
 
     def _adopt_one(self, tasks: asyncio.TaskGroup, path: Path) -> None:
         """Raises NoAttempt, Poison for what can't be read."""

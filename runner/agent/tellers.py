@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 REFILL_SECONDS = 1.0
 LOG_LIMIT_BYTES = 16 * 2**20
-COMMAND = (sys.executable, "-m", "runner.step_ctl")
+COMMAND = (sys.executable, "-P", "-m", "runner.step_ctl")
 
 
 class Tellers:

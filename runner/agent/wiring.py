@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-import runner
 from runner.agent.agent import Agent
 from runner.agent.cgroups import find_cgroups
 from runner.agent.claiming import Claims, Machine
@@ -32,6 +31,7 @@ from shared.ids import random_id
 from shared.lifecycle import Reason
 from shared.needs import Capacity
 from shared.requests import OrdersAsked, OrdersTold
+from shared.version import VERSION
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -216,7 +216,7 @@ class Station:
             machine=settings.machine,
             pool=settings.pool,
             session=self._session,
-            version=runner.__version__,
+            version=VERSION,
             protocol=PROTOCOL,
             isolation="process",
             labels=settings.labels,
