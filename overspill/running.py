@@ -78,9 +78,9 @@ async def with_source(client: Client, build: Build) -> tuple[JobSpec, Packed]:
     return build.spec.model_copy(update={"source": TreeSource(tree=told["source"])}), packed
 
 
-async def submit(client: Client, spec: JobSpec) -> Json:
-    """One job, however often the request had to be sent."""
-    return await client.submit(spec.canonical(), "application/json", random_id())
+async def submit(client: Client, spec: JobSpec, key: str | None = None) -> Json:
+    """One job, however often the request had to be sent; one job for a `key`, whoever sends it."""
+    return await client.submit(spec.canonical(), "application/json", key or random_id())
 
 
 def background_steps(spec: JobSpec) -> frozenset[int]:

@@ -97,7 +97,14 @@ class _How:
         return code
 
 
-def submit(file: SpecFile, *, as_json: AsJson = False) -> None:
+def submit(
+    file: SpecFile,
+    *,
+    key: Annotated[
+        str | None, typer.Option(help="idempotency key: told twice with the same one, it makes one job")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Submit a spec as it is and print the job's id; nothing is packed or followed."""
     from overspill.running import submit as submit_spec
     from shared.spec_reading import read_spec
@@ -105,7 +112,7 @@ def submit(file: SpecFile, *, as_json: AsJson = False) -> None:
     spec = read_spec(read_file(file))
 
     async def work(client: "Client") -> None:
-        job = await submit_spec(client, spec)
+        job = await submit_spec(client, spec, key)
         show_json(job) if as_json else say(job["id"])
 
     ask(work)

@@ -43,14 +43,15 @@ class Platform:
     def start(self) -> None:
         """Returns when `up --json` says that it is ready, which is its first line."""
         command = [*OVERSPILL, "up", "--data", str(self.data), "--listen", "127.0.0.1:0", "--json", *self.flags]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=(self.home / "up.err").open("ab"),
-            text=True,
-            env=clean_environment(self.home),
-            start_new_session=True,
-        )
+        with (self.home / "up.err").open("ab") as err:
+            self.process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+                env=clean_environment(self.home),
+                start_new_session=True,
+            )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"up ended: {(self.home / 'up.err').read_text()}"
