@@ -27,8 +27,9 @@ from shared.settings import ObjectSettings
 CLUSTER, POOL = "local", "local"
 READY_SECONDS = 90.0
 STEP_GRACE_SECONDS = 5.0
-AGENT_GRACE_SECONDS = STEP_GRACE_SECONDS + 25.0
-"""Steps have their grace, then step-ctl tells how they ended; the agent itself bounds both."""
+AGENT_GRACE_SECONDS = STEP_GRACE_SECONDS + 7.0
+"""Steps have their grace, then step-ctl tells how they ended. Without a bus (`up` was killed, and all ended at once) it
+can't: what is untold then is told from the attempt's files after the next start."""
 
 
 class BadUsage(Rejected):
