@@ -16,8 +16,6 @@ import orjson
 import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from services.scheduler import settings as scheduler
-from services.scheduler.wiring import serve as serve_scheduler
 
 from overspill.embedded.object_store import until_it_stores
 from overspill.hub_seed import prepare
@@ -30,6 +28,8 @@ from services.gateway.wiring import listening_socket
 from services.gateway.wiring import serve as serve_gateway
 from services.log_collector import settings as log_collector
 from services.log_collector.wiring import serve as serve_log_collector
+from services.scheduler import settings as scheduler
+from services.scheduler.wiring import serve as serve_scheduler
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.s3_objects import S3Objects
@@ -65,9 +65,8 @@ async def main() -> None:
     settings = Settings()
     identity = Identity.load(settings.identity)
     door = listening_socket(settings.host, settings.port)
-    with telemetry("hub", TelemetrySettings()):
-        await prepare(settings.nats_url, identity, settings.token_file.read_text().strip())
-        await serve(settings, identity, door, _tell)
+    await prepare(settings.nats_url, identity, settings.token_file.read_text().strip())
+    await serve(settings, identity, door, _tell)
 
 
 def _tell(url: str) -> None:
@@ -110,7 +109,8 @@ async def serve(settings: Settings, identity: Identity, door: socket.socket, tel
 
 async def _run(name: str, service: Coroutine[Any, Any, None]) -> None:
     structlog.contextvars.bind_contextvars(service=name)
-    await service
+    with telemetry(name, TelemetrySettings()):
+        await service
     raise ServiceEnded(name=name)
 
 

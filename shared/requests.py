@@ -26,10 +26,9 @@ class OrdersAsked(Model):
 
 
 class OrdersTold(Model):
-    """Every order that stands for this target. `complete` False: the answer was cut, ask with `after`."""
+    """Every order that stands for this target."""
 
     orders: list[Order]
-    complete: bool = True
 
 
 class GrantAsked(Model):
@@ -159,7 +158,8 @@ class LogTold(Model):
     missing_bytes: int = 0
     """Known to have been written but lost with their machine."""
     verified: bool | None = None
-    """The whole log has the sha256 the runner said. Told with the log's last bytes; None: not known, or bytes are missing."""
+    """Whether the whole log has the sha256 the runner said; told with its last bytes. None: not known, or bytes are
+    missing."""
 
 
 class ForgetAsked(Model):

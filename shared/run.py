@@ -11,6 +11,7 @@ import orjson
 import structlog
 
 from shared.errors import OverspillError
+from shared.telemetry import TelemetrySettings, telemetry
 
 EXIT_PLATFORM_ERROR = 3
 
@@ -68,7 +69,7 @@ def run_service(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> 
     configure_logging(service)
     log = structlog.get_logger()
     try:
-        _run(until_signalled(main()))
+        _run(until_signalled(_traced(service, main)))
     except (OverspillError, BaseExceptionGroup) as error:
         cause = first_error(error)
         if not isinstance(cause, OverspillError):
@@ -76,6 +77,11 @@ def run_service(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> 
         log.error("service_failed", error=str(cause))  # noqa: TRY400 - the line is for a person, the cause is ours
         return EXIT_PLATFORM_ERROR
     return 0
+
+
+async def _traced(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with telemetry(service, TelemetrySettings()):
+        await main()
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

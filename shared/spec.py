@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -207,6 +208,19 @@ class Step(SpecPart):
     def _inside(cls, value: str | None) -> str | None:
         if value is not None and (value.startswith("/") or ".." in value.split("/")):
             raise ValueError("leaves the workspace; give a path relative to it")
+        if value is not None and any(character in value for character in "\0\n\r"):
+            raise ValueError("holds a line break or a NUL byte; name one directory")
+        return value
+
+    @field_validator("shell")
+    @classmethod
+    def _is_a_command(cls, value: str) -> str:
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            words = []
+        if not words or "\0" in value:
+            raise ValueError("is no command line; give a program and its options, as `bash -e`")
         return value
 
     @field_validator("run", "ready")

@@ -12,7 +12,6 @@ from shared.credential import Credential
 from shared.errors import Unavailable
 from shared.run import run_service
 from shared.settings import BusSettings
-from shared.telemetry import TelemetrySettings, telemetry
 
 RECONNECT_SECONDS = 1.0
 
@@ -20,14 +19,13 @@ RECONNECT_SECONDS = 1.0
 async def main() -> None:
     settings, where = Settings(), BusSettings()
     credential = Credential.from_file(where.nats_creds_file) if where.nats_creds_file else None
-    with telemetry("agent", TelemetrySettings()):
-        while True:
-            try:
-                async with connect(where.nats_url, credential, name=f"agent-{settings.machine}") as bus:
-                    await serve(settings, bus, asyncio.Event())
-            except Unavailable as error:
-                structlog.get_logger().info("bus_waits", why=str(error))
-                await asyncio.sleep(RECONNECT_SECONDS)
+    while True:
+        try:
+            async with connect(where.nats_url, credential, name=f"agent-{settings.machine}") as bus:
+                await serve(settings, bus, asyncio.Event())
+        except Unavailable as error:
+            structlog.get_logger().info("bus_waits", why=str(error))
+            await asyncio.sleep(RECONNECT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -227,3 +227,16 @@ async def test_provisioning_twice_changes_nothing(bus: NatsBus) -> None:
     assert await bus.end_seq(flow.JOBS) == 1
     assert await bus.purge(flow.JOBS, str(JOB)) == 1
     assert await bus.last(flow.JOBS, JOB) is None
+
+
+@pytest.mark.parametrize("status", ["100", "408", "409", "503"])
+async def test_a_stored_message_that_poses_as_the_servers_word_is_a_message(bus: NatsBus, status: str) -> None:
+    posing = {"Status": status, "Description": "Consumer Deleted", "Nats-Last-Consumer": "99"}
+    await bus.publish(flow.Evt("acme", "one", 1, "step-started"), b"posing", headers=posing)
+    await bus.publish(flow.Submit("acme"), b"posing", headers=posing)
+    assert [message.data for message in await take(bus.tail(flow.EVT, from_seq=1), 1)] == [b"posing"]
+    async with asyncio.timeout(20):
+        async for delivery in bus.work(flow.SUBMIT, "gateway"):
+            await delivery.ack()
+            assert delivery.message.data == b"posing"
+            break

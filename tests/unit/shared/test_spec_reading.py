@@ -29,6 +29,8 @@ TREE = "a" * 64
         ("steps: [{run: a, ready: b}]", "steps[0]: `ready` belongs to a step with `background: true`"),
         ("steps: [{run: a, background: true}]", "every step is a background step"),
         ("steps: [{run: a, working-directory: ../x}]", "steps[0].working-directory: leaves the workspace"),
+        ('steps: [{run: a, working-directory: "a\\nb"}]', "steps[0].working-directory: holds a line break"),
+        ('steps: [{run: a, shell: "bash \'oops"}]', "steps[0].shell: is no command line; give a program"),
         ("steps: [{run: a, env: {OVERSPILL_X: y}}]", "steps[0].env: OVERSPILL_X: names beginning with"),
         ("steps: [{run: a, env: {'a b': y}}]", "steps[0].env: 'a b' is no environment name"),
         (STEPS + "artifacts: [{name: a, paths: [/etc]}]", "artifacts[0].paths: '/etc' leaves the workspace"),
