@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import httpx
 
-from overspill import __version__
 from overspill.complaint import Complaint, Exit, NoSuch, Unreachable
 from overspill.configuration import Server
 from overspill.sse import ServerEvent, events_of
+from shared.version import VERSION
 
 Json = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Client:
         self._is_local = server.url.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
         self._http = httpx.AsyncClient(
             base_url=server.url,
-            headers={"Authorization": f"Bearer {server.token}", "User-Agent": f"overspill/{__version__}"},
+            headers={"Authorization": f"Bearer {server.token}", "User-Agent": f"overspill/{VERSION}"},
             timeout=httpx.Timeout(30.0, connect=10.0),
             transport=transport,
             trust_env=not self._is_local,

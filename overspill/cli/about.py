@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from overspill import __version__
 from overspill.cli.options import AsJson
 from overspill.cli.output import say, show_json
+from shared.version import VERSION
 
 
 class Shell(StrEnum):
@@ -40,9 +40,9 @@ complete -c overspill -f -n '__overspill_complete is-args' -a '(__overspill_comp
 def version(*, as_json: AsJson = False) -> None:
     """Print the version."""
     if as_json:
-        show_json({"version": __version__})
+        show_json({"version": VERSION})
     else:
-        say(f"overspill {__version__}")
+        say(f"overspill {VERSION}")
 
 
 def completion(shell: Annotated[Shell, typer.Argument(help="the shell to complete in")]) -> None:
