@@ -1,9 +1,11 @@
 """JetStream's JSON API and its error numbers, as errors of ours."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import nats.errors
 import orjson
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.bus import Message
@@ -50,6 +52,22 @@ def to_message(raw: Msg) -> Message:
     return Message(raw.subject, raw.data, dict(raw.headers or {}))
 
 
+async def round_trip(
+    client: Client, subject: str, payload: bytes, timeout_seconds: float, headers: dict[str, str] | None = None
+) -> Msg:
+    """A request that ends when it is cancelled.
+
+    `Client.request` uses `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes together with the
+    answer: whoever asks in a loop would never end.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    reply = await client.request(subject, payload, timeout=timeout_seconds, headers=headers)
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return reply
+
+
 async def api(
     bus: "NatsBus", call: str, body: dict[str, Any] | None = None, timeout_seconds: float = 5.0
 ) -> dict[str, Any]:
@@ -58,7 +76,7 @@ async def api(
         raise Unavailable(what="the bus", why="the connection is down")
     payload = orjson.dumps(body) if body is not None else b""
     try:
-        reply = await bus.client.request(f"$JS.API.{call}", payload, timeout=timeout_seconds)
+        reply = await round_trip(bus.client, f"$JS.API.{call}", payload, timeout_seconds)
     except nats.errors.NoRespondersError as error:
         raise Unavailable(what="JetStream", why="not ready yet") from error
     except (TimeoutError, nats.errors.Error, OSError) as error:

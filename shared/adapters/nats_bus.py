@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.adapters import nats_read, nats_work
-from shared.adapters.nats_api import api, raise_for, to_message
+from shared.adapters.nats_api import api, raise_for, round_trip, to_message
 from shared.adapters.nats_kv import NatsKeyValue
 from shared.adapters.nats_spans import answering, asking, sending
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
@@ -149,7 +149,7 @@ class NatsBus:
             out["Nats-Msg-Id"] = message_id
         self._require_connection()
         try:
-            reply = await self._nc.request(name, data, timeout=timeout_seconds, headers=out or None)
+            reply = await round_trip(self._nc, name, data, timeout_seconds, out or None)
         except nats.errors.NoRespondersError as error:
             raise Unavailable(what=f"the stream of {name}", why="no stream takes it now") from error
         except nats.errors.MaxPayloadError as error:
@@ -171,9 +171,7 @@ class NatsBus:
         self._require_connection()
         try:
             with asking(subject):
-                reply = await self._nc.request(
-                    str(subject), data, timeout=timeout_seconds, headers=_outgoing(headers) or None
-                )
+                reply = await round_trip(self._nc, str(subject), data, timeout_seconds, _outgoing(headers) or None)
         except nats.errors.NoRespondersError as error:
             raise Unavailable(what=str(subject), why="nobody serves it") from error
         except (TimeoutError, nats.errors.Error, OSError) as error:
