@@ -99,6 +99,8 @@ class Lease:
         self._until = 0.0
         try:
             async with asyncio.timeout(1.0):
-                await self._keys.delete(self._name, self._revision)
+                # A renewal may have been under way: what stands is deleted, if it is ours.
+                if (found := await self._ours()) is not None:
+                    await self._keys.delete(self._name, found.revision)
         except (TimeoutError, WrongSequence, Unavailable) as error:
             log.info("lease_left_to_lapse", why=str(error))

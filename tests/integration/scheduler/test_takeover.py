@@ -1,0 +1,142 @@
+"""Two schedulers, one leads. The leader dies in the ways leaders die."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.facts import Order
+from shared.flow import EVT, JOBS, ORDERS, SCHEDULER, Evt, Job, OrderTo
+from shared.lifecycle import JobState
+from tests.integration.scheduler.world import LIMIT_SECONDS, World, for_ever, good
+
+TAKEOVER_SECONDS = 3.0
+
+
+@contextmanager
+def process(w: World, home: Path, name: str) -> Iterator["subprocess.Popen[bytes]"]:
+    credential = home / "scheduler.creds"
+    credential.write_text(w.server.identity.credential(SCHEDULER).to_file_text())
+    environment = os.environ | {
+        "OVERSPILL_NATS_URL": w.server.url,
+        "OVERSPILL_NATS_CREDS_FILE": str(credential),
+        "OVERSPILL_SCHEDULER_ACCEPT_SECONDS": "2",
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+    }
+    with (home / f"{name}.log").open("wb") as log:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "services.scheduler"],
+            env=environment,
+            stderr=log,
+            stdout=log,
+            start_new_session=True,
+        )
+        try:
+            yield started
+        finally:
+            if started.poll() is None:
+                started.kill()
+            started.wait(10)
+
+
+def leads(log: Path) -> bool:
+    return log.exists() and '"event":"leading"' in log.read_text()
+
+
+async def until_leads(log: Path) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not leads(log):  # noqa: ASYNC110 - the other process' log is all there is to see
+            await asyncio.sleep(0.02)
+
+
+async def test_a_standby_leads_within_three_seconds_of_its_leaders_kill(w: World, tmp_path: Path) -> None:
+    edge = await w.edge(good, cpus=64)
+    async with w.alive(edge):
+        with process(w, tmp_path, "first") as first:
+            await until_leads(tmp_path / "first.log")
+            with process(w, tmp_path, "second"):
+                before = [await w.submit() for _ in range(20)]
+                await _answers(w, before[0])
+                first.send_signal(signal.SIGKILL)
+                killed_at = time.monotonic()
+                after = [await w.submit() for _ in range(20)]
+                await until_leads(tmp_path / "second.log")
+                took = time.monotonic() - killed_at
+                records = [await w.ended(job) for job in [*before, *after]]
+        assert took < TAKEOVER_SECONDS
+        assert {record.state for record in records} == {JobState.SUCCEEDED}
+        assert {record.epoch for record in records} == {1}, "no job was placed twice"
+        terms = [record.term for record in records]
+        assert max(terms) > min(terms)
+
+
+async def _answers(w: World, job: str) -> None:
+    assert (await w.why(job)).state
+
+
+async def test_orders_that_a_leader_left_unwritten_are_given_by_the_next(w: World) -> None:
+    edge = await w.edge(for_ever)
+    async with w.alive(edge), w.server.connect(w.server.identity.credential(SCHEDULER)) as bus:
+        async with w.scheduler():
+            job = await w.submit()
+            placed = await w.until(job, lambda record: record.state is JobState.PLACED)
+        # As if the first leader had died between the record and the order.
+        await bus.purge(ORDERS, OrderTo.filter(tenant=w.tenant, job=job))
+        async with w.scheduler():
+            async with asyncio.timeout(LIMIT_SECONDS):
+                async for message in bus.tail(ORDERS, OrderTo.filter(tenant=w.tenant, job=job), from_seq=1):
+                    order = Order.model_validate_json(message.data)
+                    break
+        assert (order.epoch, order.target) == (1, edge.machine)
+        assert order.term > placed.term
+
+
+async def test_an_ended_attempt_is_judged_by_whoever_leads_next(w: World) -> None:
+    edge = await w.edge(for_ever)
+    async with w.alive(edge):
+        async with w.scheduler():
+            job = await w.submit()
+            async with asyncio.timeout(LIMIT_SECONDS):
+                while not edge.running:
+                    edge.changed.clear()
+                    await edge.changed.wait()
+        for order in list(edge.running.values()):
+            await edge.end(order, *good(order))
+        async with w.scheduler():
+            assert (await w.ended(job)).state is JobState.SUCCEEDED
+            assert (await w.done(job)).state is JobState.SUCCEEDED
+
+
+async def test_while_one_leads_the_other_only_answers(w: World) -> None:
+    async with w.scheduler() as first, w.scheduler() as second:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await asyncio.wait(
+                [asyncio.create_task(first.wait()), asyncio.create_task(second.wait())], return_when="FIRST_COMPLETED"
+            )
+        assert first.is_set() != second.is_set()
+        job = await w.submit(runs_on=["gpu"])
+        assert {(await w.why(job)).state for _ in range(10)} == {"queued"}
+
+
+async def test_the_bus_starts_anew_and_everything_goes_on(w: World) -> None:
+    edge = await w.edge(good)
+    async with w.scheduler(), w.alive(edge):
+        assert (await w.ended(await w.submit())).state is JobState.SUCCEEDED
+        await asyncio.to_thread(w.server.restart)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not w.gateway.connected:
+                await asyncio.sleep(0.05)
+            assert (await w.ended(await w.submit())).state is JobState.SUCCEEDED
+
+
+async def test_records_of_no_sense_are_buried_and_hurt_nobody(w: World) -> None:
+    async with w.scheduler(), w.alive(await w.edge(good)):
+        await w.gateway.publish(Job(w.tenant, "broken"), b"{", expect_seq=0)
+        assert (await w.ended(await w.submit())).state is JobState.SUCCEEDED
+    assert await w.gateway.last(JOBS, Job(w.tenant, "broken")) is not None
+    assert await w.gateway.last(EVT, Evt(w.tenant, "broken", 1, "attempt-accepted")) is None
