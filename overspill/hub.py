@@ -18,6 +18,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from overspill.embedded.object_store import until_it_stores
+from overspill.hub_accounts import follow
 from overspill.hub_seed import prepare
 from services.cache import settings as cache
 from services.cache.wiring import serve as serve_cache
@@ -30,8 +31,10 @@ from services.log_collector import settings as log_collector
 from services.log_collector.wiring import serve as serve_log_collector
 from services.scheduler import settings as scheduler
 from services.scheduler.wiring import serve as serve_scheduler
+from shared.adapters.accounts import Accounts
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
+from shared.adapters.nats_permissions import SEEDER
 from shared.adapters.s3_objects import S3Objects
 from shared.errors import OverspillError
 from shared.flow import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, LOG_COLLECTOR, SCHEDULER, Party
@@ -98,7 +101,10 @@ async def serve(settings: Settings, identity: Identity, door: socket.socket, tel
             SCHEDULER: serve_scheduler(scheduler.Settings(), await bus(SCHEDULER), readies[SCHEDULER]),
             GATEWAY: serve_gateway(at_gateway, await bus(GATEWAY), identity, readies[GATEWAY], sock=door),
         }
+        accounts = await stack.enter_async_context(Accounts.connect(settings.nats_url, identity))
+        seeder = await bus(SEEDER)
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(follow(accounts, seeder), name="accounts")
             for party, service in services.items():
                 tasks.create_task(_run(party.name, service), name=party.name)
             await until_it_stores(where)

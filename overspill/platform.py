@@ -20,11 +20,11 @@ from overspill.embedded.supervise import Child, Children, Program, must_live
 from runner.entrypoint import build
 from shared.adapters.identity import Identity
 from shared.errors import OverspillError, Rejected
-from shared.flow import machine_party
+from shared.flow import machine_party, service_party
 from shared.ids import token_from
 from shared.settings import ObjectSettings
 
-CLUSTER, POOL = "local", "local"
+TENANT, CLUSTER, POOL = "default", "local", "local"
 READY_SECONDS = 90.0
 STEP_GRACE_SECONDS = 5.0
 AGENT_GRACE_SECONDS = STEP_GRACE_SECONDS + 7.0
@@ -66,6 +66,8 @@ class Ready:
     token_file: Path
     nats_url: str
     s3_url: str
+    service_credential_file: Path
+    """What a service of the first tenant shows the bus to submit jobs and follow them."""
     seconds: float
 
     def told(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class Ready:
             "token_file": str(self.token_file),
             "nats_url": self.nats_url,
             "s3_url": self.s3_url,
+            "service_credential_file": str(self.service_credential_file),
             "pid": os.getpid(),
             "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
             "ready_seconds": round(self.seconds, 3),
@@ -120,14 +123,18 @@ class _Platform:
             url = await self._address(hub)
             tasks.create_task(must_live(hub))
             ports.remember(self._data / "ports.json", self._ports)
-            ready = Ready(url, self._data, self._token_file, nats_url, where.url, time.monotonic() - self._began)
+            service = self._data / "service.creds"
+            _write(service, identity.credential(service_party(TENANT), tenant=TENANT).to_file_text().encode())
+            ready = Ready(
+                url, self._data, self._token_file, nats_url, where.url, service, time.monotonic() - self._began
+            )
             _write(self._data / "server.json", orjson.dumps(ready.told()))
             tell(ready)
 
     def _identity(self) -> Identity:
         identity = Identity.load(self._options.identity) if self._options.identity else None
         identity = identity or Identity.open(self._data / "identity")
-        identity.add_tenant("default")
+        identity.add_tenant(TENANT)
         identity.add_cluster(CLUSTER)
         return identity
 

@@ -115,7 +115,7 @@ def _say(ready: Ready) -> None:
     typer.echo(
         f"Overspill is ready after {ready.seconds:.1f} s; Ctrl-C ends it.\n\n"
         f"  API     {ready.url}   (token in {ready.token_file})\n"
-        f"  bus     {ready.nats_url}\n"
+        f"  bus     {ready.nats_url}   (services: {ready.service_credential_file})\n"
         f"  S3      {ready.s3_url}\n"
         f"  data    {ready.data}\n\n"
         "In another terminal:  overspill run"

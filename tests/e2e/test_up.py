@@ -85,7 +85,13 @@ def submit_and_wait_for_line(platform: Platform, spec: str) -> str:
 def test_secrets_are_readable_by_their_owner_alone(platform: Platform) -> None:
     data = platform.data
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    secrets = [data / "token", data / "server.json", data / "agent.creds", data / "objects" / "credentials"]
+    secrets = [
+        data / "token",
+        data / "server.json",
+        data / "agent.creds",
+        data / "service.creds",
+        data / "objects" / "credentials",
+    ]
     secrets += [data / "objects" / "security.toml", *(data / "identity").rglob("*.seed"), *(data / "logs").iterdir()]
     for path in secrets:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
