@@ -2,7 +2,7 @@
 
 import typer
 
-from overspill.cli import about, artifacts, jobs, logs, platform, specs, submitting
+from overspill.cli import about, artifacts, identity, jobs, logs, platform, specs, submitting
 
 app = typer.Typer(
     name="overspill",
@@ -16,3 +16,4 @@ for group in (platform.up, submitting.run, submitting.submit, jobs.jobs, jobs.sh
               artifacts.artifacts, jobs.cancel, jobs.why, platform.clusters, specs.validate, specs.schema,
               about.completion, about.version):  # fmt: skip
     app.command()(group)
+app.add_typer(identity.identity, name="identity")

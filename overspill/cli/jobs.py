@@ -81,7 +81,7 @@ def _draw(view: dict[str, Any], summaries: list[dict[str, Any]]) -> None:
         out.print(Text(line))
     for summary in summaries:
         out.print()
-        out.print(Markdown(harmless(summary["markdown"])))
+        out.print(Markdown(harmless(summary["markdown"])), width=min(out.width, 100))
 
 
 def cancel(job: LastJob = "last", *, as_json: AsJson = False) -> None:

@@ -128,7 +128,7 @@ class Plain:
     def _background(self, line: StepLine) -> Iterator[bytes]:
         if line.number not in self._shown:
             self._shown.add(line.number)
-            yield self._say(f"{mark('running', unicode=self._unicode)} {self._title(line)} (in the background)")
+            yield self._say(f"{mark('running', unicode=self._unicode)} {self._title(line)} in the background")
         if line.number in self._ends:
             yield from self._finish_line(line.number)
             yield self._end_of(self._ends.pop(line.number)[0])
@@ -140,7 +140,7 @@ class Plain:
         return self._say(f"{mark(line.state, unicode=self._unicode)} {self._title(line)}{word}{took}{detail}")
 
     def _title(self, line: StepLine) -> str:
-        return f"{line.number}/{len(self.screen.steps)} {line.name}"
+        return f"{line.name} ({line.number}/{len(self.screen.steps)})"
 
     def _lines(self, step: int, data: bytes, prefix: bytes) -> Iterator[bytes]:
         rest = self._rest.pop(step, b"") + data

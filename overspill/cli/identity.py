@@ -1,0 +1,54 @@
+"""Who is who on the bus: made and cut from a directory of keys, without a server."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from overspill.cli.output import say
+
+identity = typer.Typer(
+    help="Keys and credentials of the bus.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+Directory = Annotated[
+    Path | None, typer.Option("--identity", help="the directory of keys; default: that of `overspill up`")
+]
+
+
+def _directory(given: Path | None) -> Path:
+    from overspill.configuration import default_data
+
+    return given or default_data(os.environ) / "identity"
+
+
+@identity.command()
+def create(directory: Directory = None) -> None:
+    """Make the keys of a new bus; what is there is kept."""
+    from shared.adapters.identity import Identity
+
+    say(str(Identity.create(_directory(directory)).directory))
+
+
+@identity.command()
+def service(
+    tenant: Annotated[str, typer.Argument(help="whose service it is")] = "default",
+    *,
+    directory: Directory = None,
+    days: Annotated[float | None, typer.Option(min=0.001, help="until it expires; default: never")] = None,
+    out: Annotated[Path | None, typer.Option(help="write it here, readable by you alone; default: print it")] = None,
+) -> None:
+    """Cut a credential with which a service of the tenant submits jobs and follows them."""
+    from shared.adapters.identity import Identity
+    from shared.flow import service_party
+
+    seconds = days * 86_400 if days is not None else None
+    keys = Identity.load(_directory(directory))
+    text = keys.credential(service_party(tenant), tenant=tenant, expires_seconds=seconds).to_file_text()
+    if out is None:
+        say(text.rstrip("\n"))
+        return
+    out.unlink(missing_ok=True)
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    say(str(out))
