@@ -35,6 +35,10 @@ class Cgroups(Protocol):
         """Attempts that have groups, also those of a former agent."""
         ...
 
+    def close(self) -> None:
+        """Leave nothing behind, unless attempts still run."""
+        ...
+
 
 class NoCgroups:
     """Nothing may be made here."""
@@ -49,6 +53,8 @@ class NoCgroups:
 
     def names(self) -> list[str]:
         return []
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +104,18 @@ class CgroupTree:
     def names(self) -> list[str]:
         return sorted({path.name for root in self.roots for path in root.glob("*-[0-9]*") if path.is_dir()})
 
+    def close(self) -> None:
+        for root in self.roots:
+            with contextlib.suppress(OSError):
+                root.rmdir()
 
-def find_cgroups(machine: str) -> Cgroups:
-    """What this process may use, under a group named after the machine."""
+
+def find_cgroups(owner: str) -> Cgroups:
+    """What this process may use, under a group of its own: `owner` is unlike any other agent's on this machine, for an
+    agent removes what it finds there and does not know.
+    """
     memberships = _memberships()
-    tree = _v1(machine, memberships) or _v2(machine, memberships)
+    tree = _v1(owner, memberships) or _v2(owner, memberships)
     return tree if tree is not None else NoCgroups()
 
 
@@ -117,22 +130,21 @@ def _memberships() -> dict[str, str]:
     return own
 
 
-def _v1(machine: str, memberships: dict[str, str]) -> CgroupTree | None:
+def _v1(owner: str, memberships: dict[str, str]) -> CgroupTree | None:
     roots = []
     for controller in CONTROLLERS_V1:
         base = MOUNT / controller
         own = base / memberships.get(controller, "/").lstrip("/")
-        root = _made((own if own.is_dir() else base) / f"overspill-{machine}", "tasks")
+        root = _made((own if own.is_dir() else base) / f"overspill-{owner}", "tasks")
         if root is None:
             return None
         roots.append(root)
     return CgroupTree(tuple(roots), "memory.limit_in_bytes")
 
 
-def _v2(machine: str, memberships: dict[str, str]) -> CgroupTree | None:
+def _v2(owner: str, memberships: dict[str, str]) -> CgroupTree | None:
     """Needs a delegated group (systemd: `Delegate=yes`). The agent moves into a leaf: only groups without processes
-    of their own
-    may have controlled children.
+    of their own may have controlled children.
     """
     own = MOUNT / memberships.get("", "/").lstrip("/")
     if not (own / "cgroup.controllers").exists() or own == MOUNT:
@@ -143,7 +155,7 @@ def _v2(machine: str, memberships: dict[str, str]) -> CgroupTree | None:
     try:
         (leaf / "cgroup.procs").write_text(str(os.getpid()))
         (own / "cgroup.subtree_control").write_text("+memory +cpu")
-        root = _made(own / f"overspill-{machine}", "cgroup.procs")
+        root = _made(own / f"overspill-{owner}", "cgroup.procs")
         if root is None:
             return None
         (root / "cgroup.subtree_control").write_text("+memory +cpu")

@@ -27,7 +27,7 @@ from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts.machine import MachineBeat
 from shared.facts.order import Order
 from shared.flow import Beat, DesiredAt, Edge
-from shared.ids import random_id
+from shared.ids import random_id, token_from
 from shared.lifecycle import Reason
 from shared.needs import Capacity
 from shared.requests import OrdersAsked, OrdersTold
@@ -62,13 +62,14 @@ async def serve(settings: Settings, bus: Bus, ready: asyncio.Event) -> None:
             await _until_drained(Station(settings, bus, agent, room, ready))
         finally:
             tellers.close()
+            means.cgroups.close()
 
 
 def _wire(
     settings: Settings, bus: Bus, tellers: Tellers, changed: asyncio.Event, lifeline: int
 ) -> tuple[Claims, Means]:
     entrypoint = binary()
-    cgroups = find_cgroups(settings.machine)
+    cgroups = find_cgroups(token_from(str(settings.data.resolve())))
     home = Path.home()
     machine = Machine(
         cluster=settings.cluster,
