@@ -50,7 +50,7 @@ def leads(log: Path) -> bool:
 
 async def until_leads(log: Path) -> None:
     async with asyncio.timeout(LIMIT_SECONDS):
-        while not leads(log):  # noqa: ASYNC110 - the other process' log is all there is to see
+        while not leads(log):
             await asyncio.sleep(0.02)
 
 

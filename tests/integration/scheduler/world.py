@@ -94,12 +94,13 @@ class FakeEdge:
 
             async def hear() -> None:
                 async for message in desired:
-                    await self.take(decode(Order, message.data))
+                    with contextlib.suppress(OverspillError):
+                        await self.take(decode(Order, message.data))
 
             tasks.create_task(hear())
             while True:
-                await self.beat()
                 with contextlib.suppress(OverspillError):
+                    await self.beat()
                     for order in await self.ask():
                         await self.take(order)
                 await asyncio.sleep(0.2)
@@ -217,8 +218,7 @@ class World:
         """A machine that lives as long as the world, or until `stop` of it."""
         credential = self.server.identity.credential(machine_party(self.cluster, machine), cluster=self.cluster)
         bus = await self.stack.enter_async_context(self.server.connect(credential))
-        edge = FakeEdge(bus, self.cluster, machine, script, **about)  # type: ignore[arg-type]
-        return edge
+        return FakeEdge(bus, self.cluster, machine, script, **about)  # type: ignore[arg-type]
 
     @asynccontextmanager
     async def alive(self, edge: FakeEdge) -> AsyncIterator[FakeEdge]:
