@@ -52,3 +52,22 @@ def service(
     with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     say(str(out))
+
+
+@identity.command()
+def config(
+    *,
+    directory: Directory = None,
+    store: Annotated[Path, typer.Option(help="where the server keeps streams and accounts")],
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="address of the bus")] = "127.0.0.1:4222",
+) -> None:
+    """Print the configuration of a nats-server for this identity; it holds no secret."""
+    from overspill.complaint import Complaint, Exit
+    from shared.adapters.identity import Identity
+    from shared.adapters.nats_config import server_config
+
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise Complaint(f"--listen {listen!r} is no address; give host:port", Exit.USAGE)
+    keys = Identity.load(_directory(directory))
+    say(server_config(keys, store.absolute(), host=host, port=int(port)).rstrip("\n"))
