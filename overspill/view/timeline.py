@@ -9,6 +9,11 @@ from overspill.view.words import duration, mark, seconds_of
 SYSTEM, USER = "system", "user"
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 _LABEL_CHARACTERS = 32
+_SMALLEST_BAR = 10
+_FURNITURE = 15
+"""Columns for a mark, the duration and what stands between."""
+_WORD = 9
+"""Columns of a mark in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def draw(rows: list[Bar], width: int, *, unicode: bool) -> list[tuple[str, str]]
         return []
     total = max(row.begin_seconds + row.length_seconds for row in rows) or 1.0
     label = min(_LABEL_CHARACTERS, max(len(row.label) for row in rows))
-    room = max(10, width - label - 16)
+    room = max(_SMALLEST_BAR, width - label - (_FURNITURE if unicode else _FURNITURE + _WORD - 1))
     return [(row.state or row.kind, _line(row, label, total, room, unicode=unicode)) for row in rows]
 
 
@@ -72,7 +77,7 @@ def _line(row: Bar, label: int, total_seconds: float, room: int, *, unicode: boo
 
 def _mark(row: Bar, *, unicode: bool) -> str:
     text = mark(row.state, unicode=unicode) if row.state else " "
-    return text if unicode else f"{text:<9}"
+    return text if unicode else f"{text:<{_WORD}}"
 
 
 def _cut(text: str, width: int) -> str:
@@ -80,12 +85,13 @@ def _cut(text: str, width: int) -> str:
 
 
 def _bar(row: Bar, total_seconds: float, room: int, *, unicode: bool) -> str:
-    begin = row.begin_seconds / total_seconds * room
-    length = row.length_seconds / total_seconds * room
+    begin = min(int(row.begin_seconds / total_seconds * room), room - 1)
+    most = (room - begin) * 8
+    eighths = min(max(1, round(row.length_seconds / total_seconds * room * 8)), most)
+    whole, rest = divmod(eighths, 8)
     if not unicode:
-        return " " * int(begin) + "#" * max(1, round(length))
-    eighths = max(1, round(length * 8))
-    return " " * min(int(begin), room - 1) + "█" * (eighths // 8) + (_EIGHTHS[eighths % 8 - 1] if eighths % 8 else "")
+        return " " * begin + "#" * max(1, whole)
+    return " " * begin + "█" * whole + (_EIGHTHS[rest - 1] if rest else "")
 
 
 def split(times: Mapping[str, Any]) -> str:

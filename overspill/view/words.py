@@ -27,6 +27,10 @@ _SEQUENCES = re.compile(
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 
 
+_EIGHT_BIT = {0x80 + at: f"\x1b{chr(0x40 + at)}" for at in range(0x20)}
+"""Each control of the second set is an escape and a letter in the first."""
+
+
 def duration(seconds: float) -> str:
     """`0.41 s`, `12.3 s`, `3 m 05 s`, `2 h 04 m`."""
     if seconds < FEW_SECONDS:
@@ -68,7 +72,7 @@ def mark(state: str, *, unicode: bool) -> str:
 
 def harmless(text: str) -> str:
     """A step's output for a terminal: colours stay, whatever else would steer the terminal goes."""
-    kept = _SEQUENCES.sub(lambda found: found[0] if found[1] == "m" and found[0].startswith("\x1b[") else "", text)
+    kept = _SEQUENCES.sub(lambda found: found[0] if found[1] == "m" else "", text.translate(_EIGHT_BIT))
     return _CONTROLS.sub("", kept)
 
 
