@@ -2,13 +2,15 @@
 
 import structlog
 
+from services.scheduler.following import Follower
+from services.scheduler.model import RecordSeen
 from services.scheduler.state import State
 from services.scheduler.why import why
 from shared.bus import Bus, Headers, Message
 from shared.clock import Clock
 from shared.errors import NotFound, Poison
 from shared.facts import JobRecord, Order
-from shared.flow import DONE, ORDERS, Done, Edge, OrderTo
+from shared.flow import DONE, JOBS, ORDERS, Done, Edge, Job, OrderTo
 from shared.requests import OrdersAsked, OrdersTold, WhyAsked, WhyTold
 from shared.wire import decode, encode
 
@@ -20,8 +22,8 @@ Answer = tuple[bytes, Headers]
 
 
 class Desk:
-    def __init__(self, bus: Bus, clock: Clock, state: State) -> None:
-        self._bus, self._clock, self._state = bus, clock, state
+    def __init__(self, bus: Bus, clock: Clock, state: State, follower: Follower) -> None:
+        self._bus, self._clock, self._state, self._follower = bus, clock, state, follower
 
     async def orders(self, message: Message) -> Answer:
         """edge.<cluster>.<machine>.orders: from the stream itself, so that a change of leader does not matter."""
@@ -46,10 +48,14 @@ class Desk:
     async def why(self, message: Message) -> Answer:
         """svc.scheduler.why"""
         asked = decode(WhyAsked, message.data)
-        try:
-            return encode(why(self._state, (asked.tenant, asked.job), self._clock.now())), {}
-        except NotFound:
-            return encode(await self._long_ended(asked)), {}
+        key = (asked.tenant, asked.job)
+        if key not in self._state.jobs:
+            # Created this instant, perhaps: the question may be faster than our tail.
+            found = await self._bus.last(JOBS, Job(*key))
+            if found is None:
+                return encode(await self._long_ended(asked)), {}
+            self._follower.hear(RecordSeen(decode(JobRecord, found.data), found.seq))
+        return encode(why(self._state, key, self._clock.now())), {}
 
     async def _long_ended(self, asked: WhyAsked) -> WhyTold:
         found = await self._bus.last(DONE, Done(asked.tenant, asked.job))

@@ -31,13 +31,12 @@ from shared.placement import Target
 def decide(state: State, now: float) -> list[Effect]:
     """What is to be done now. Call it again after every fact, and at `wake_at`."""
     state.fire_timers(now)
-    effects = list(_steps(state, now))
+    effects = [*_steps(state, now), *place_waiting(state, now)]
     if now - state.ticked_at >= state.rules.tick_seconds or now < state.ticked_at:
         state.ticked_at = now
         suspect_the_silent(state, now)
         hold_for_the_starved(state, now)
         effects.extend(explain_waits(state, now))
-    effects.extend(place_waiting(state, now))
     return effects
 
 

@@ -36,7 +36,7 @@ async def serve(
     changed = asyncio.Event()
     follower = Follower(bus, clock, state, changed.set)
     leader = Leader(settings, bus, clock, state, follower, lease, changed)
-    desk = Desk(bus, clock, state)
+    desk = Desk(bus, clock, state, follower)
     await follower.load()
     bus.on_reconnect(follower.resumed)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
