@@ -1,6 +1,5 @@
 """From the configuration to a connected client, and from what a person types to a job's id."""
 
-import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,8 @@ _PAGE, _PAGES = 200, 10
 
 def ask(work: "Callable[[Client], Awaitable[int | None]]") -> None:
     """Run `work` with the configured server; ends the command with the code it returns."""
+    import asyncio
+
     from overspill.client import Client
 
     server = configured()

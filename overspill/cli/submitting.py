@@ -1,6 +1,5 @@
 """From a spec to a job."""
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def run(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="default: build.yaml here or above", show_default=False)
+        Path | None, typer.Argument(metavar="FILE", help="default: build.yaml here or above", show_default=False)
     ] = None,
     *,
     no_source: Annotated[bool, typer.Option("--no-source", help="don't send the working tree along")] = False,
@@ -32,6 +31,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Build the working tree: pack, upload, submit, follow; the exit code is the job's."""
+    import asyncio
+
     from overspill.configuration import find_server
     from overspill.running import Wishes, find
 
