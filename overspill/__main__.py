@@ -1,6 +1,5 @@
 """`overspill`, `python -m overspill`."""
 
-import os
 import sys
 
 
@@ -13,7 +12,7 @@ def _run() -> int:  # noqa: PLR0911 - one return for each way to end
     import typer
 
     from overspill.cli.app import app
-    from overspill.cli.output import complain
+    from overspill.cli.output import complain, drop_output
     from overspill.complaint import Complaint, Exit
     from shared.errors import OverspillError, Rejected
 
@@ -36,8 +35,7 @@ def _run() -> int:  # noqa: PLR0911 - one return for each way to end
     except KeyboardInterrupt:
         return Exit.CANCELLED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing is left to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 0
 
 

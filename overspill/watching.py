@@ -47,6 +47,8 @@ class Lines:
         if isinstance(happening, Told):
             _write(self._plain.told(happening.kind, happening.epoch, happening.data))
         else:
+            if happening.missing_bytes:
+                self.note(f"[overspill: {happening.missing_bytes} bytes of this log were lost with their machine]")
             _write(self._plain.wrote(happening.epoch, happening.step, happening.data))
 
     def note(self, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from overspill.cli.output import drop_output
 from overspill.complaint import Complaint, Exit, NoSuch
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ def ask(work: "Callable[[Client], Awaitable[int | None]]") -> None:
         async with Client(server) as client:
             return await work(client) or 0
 
-    raise typer.Exit(asyncio.run(main()))
+    try:
+        code = asyncio.run(main())
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        drop_output()
+        code = 0
+    raise typer.Exit(code)
 
 
 def configured() -> "Server":

@@ -40,6 +40,11 @@ def note(message: str) -> None:
     sys.stderr.flush()
 
 
+def drop_output() -> None:
+    """Nobody reads any more: what is left to be flushed goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def can_unicode() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
 

@@ -8,8 +8,9 @@ import typer
 
 from overspill.cli.asking import ask
 from overspill.cli.options import AsJson
-from overspill.cli.output import can_unicode, is_terminal, note, say, show_json
+from overspill.cli.output import can_unicode, drop_output, is_terminal, note, say, show_json
 from overspill.cli.specs import SpecFile, read_file
+from overspill.complaint import Exit
 
 if TYPE_CHECKING:
     from overspill.client import Client, Json
@@ -39,7 +40,13 @@ def run(
     wishes = Wishes(name, _pairs(env, "--env"), _pairs(label, "--label"))
     build = find(file, Path.cwd(), wishes)
     how = _How(sends_source=not no_source, detaches=detach, as_json=as_json)
-    raise typer.Exit(asyncio.run(how.run(build, find_server(os.environ))))
+    try:
+        code = asyncio.run(how.run(build, find_server(os.environ)))
+    except BrokenPipeError:
+        # The verdict is not known, so the code must not be one.
+        drop_output()
+        code = Exit.PLATFORM
+    raise typer.Exit(code)
 
 
 class _How:
@@ -50,7 +57,7 @@ class _How:
         if server is not None:
             return await self._with(server, build)
         from overspill.alone import platform_for_us
-        from overspill.complaint import Complaint, Exit
+        from overspill.complaint import Complaint
 
         if self._detaches:
             raise Complaint("--detach needs a server that stays: start one with `overspill up`", Exit.USAGE)
@@ -120,7 +127,7 @@ def submit(
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    from overspill.complaint import Complaint, Exit
+    from overspill.complaint import Complaint
 
     pairs = {}
     for text in given or ():

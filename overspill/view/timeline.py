@@ -9,6 +9,7 @@ from overspill.view.words import duration, mark, seconds_of
 SYSTEM, USER = "system", "user"
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 _LABEL_CHARACTERS = 32
+_WORTH_TELLING_SECONDS = 0.05
 _SMALLEST_BAR = 10
 _FURNITURE = 15
 """Columns for a mark, the duration and what stands between."""
@@ -108,4 +109,7 @@ def split(times: Mapping[str, Any]) -> str:
     }
     parts = ", ".join(f"{name} {duration(times[key])}" for key, name in names.items() if times.get(key) is not None)
     system, user = duration(times["system_seconds"]), duration(times["user_seconds"])
-    return f"system time {system} ({parts}) · user time {user} · {total}"
+    # Waiting until a background step is ready, and attempts that were lost.
+    rest = times["total_seconds"] - times["system_seconds"] - times["user_seconds"]
+    other = f" · other {duration(rest)}" if rest >= _WORTH_TELLING_SECONDS else ""
+    return f"system time {system} ({parts}) · user time {user}{other} · {total}"
