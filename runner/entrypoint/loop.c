@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -13,6 +14,9 @@
 
 #define TICK_BLIND_MS 250    /* without inotify the ticker is the hand-over's latency */
 #define TICK_WATCHED_MS 2000 /* with inotify it only finds what a volume shared with another kernel doesn't announce */
+
+#define LAST_SIGNAL 64
+#define KERNEL_SIGSET_BYTES 8
 
 static sigset_t our_signals(void) {
     sigset_t set;
@@ -26,9 +30,11 @@ static sigset_t our_signals(void) {
 
 void loop_open(struct loop *loop) {
     *loop = (struct loop){.signals = -1, .inotify = -1, .tick_at = NEVER};
-    /* An inherited "ignore" would be inherited by every step in turn, and an ignored SIGCHLD reaps behind our back. */
-    for (int number = 1; number < NSIG; number++)
-        if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
+    /* An inherited "ignore" would be inherited by every step in turn, and an ignored SIGCHLD reaps behind our back.
+       The raw call, because a C library keeps some real-time signals to itself and would leave them as they were. */
+    static const unsigned long defaults[4];
+    for (int number = 1; number <= LAST_SIGNAL; number++)
+        if (number != SIGKILL && number != SIGSTOP) syscall(SYS_rt_sigaction, number, defaults, NULL, KERNEL_SIGSET_BYTES);
     signal(SIGPIPE, SIG_IGN);
     sigset_t set = our_signals();
     sigprocmask(SIG_SETMASK, &set, NULL);

@@ -52,11 +52,18 @@ def _refused(refusal: Refusal) -> OverspillError:
     return Refused(refusal)
 
 
+class CredentialRefused(Unavailable):
+    """The bus refuses this credential: it expired, was revoked, or its account isn't known there yet."""
+
+    code = "credential_refused"
+
+
 class NatsBus:
     """See `shared.bus.Bus`. Make it with `NatsBus.connect`."""
 
     def __init__(self, client: Client) -> None:
         self._nc = client
+        self._connecting = True
         self._wakes: list[Callable[[], None]] = []
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
 
@@ -92,6 +99,10 @@ class NatsBus:
                 )
                 if not client.is_connected:
                     raise Unavailable(what=f"the bus at {url}", why="not connected")
+                bus._connecting = False
+        except CredentialRefused:
+            await client.close()
+            raise
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await client.close()
             raise Unavailable(what=f"the bus at {url}", why=str(error) or type(error).__name__) from error
@@ -117,6 +128,9 @@ class NatsBus:
             log.info("bus_disconnected")
 
     async def _on_error(self, error: Exception) -> None:
+        if self._connecting and "uthorization" in str(error):
+            # Raised into connect(), which would otherwise try the same credential until its time is up.
+            raise CredentialRefused
         # Permission violations arrive only here; the caller's own request just times out.
         if self._nc.is_connected or "ermission" in str(error):
             log.warning("bus_error", error=str(error) or type(error).__name__)

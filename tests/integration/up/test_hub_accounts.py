@@ -6,6 +6,7 @@ from overspill.hub_accounts import follow
 from overspill.hub_seed import KEY_NAME, prepare
 from shared.adapters.accounts import Accounts
 from shared.adapters.nats_permissions import SEEDER
+from shared.errors import OverspillError
 from shared.flow import CLUSTERS, TENANTS, Evt, Submit, machine_party, service_party
 from shared.ids import random_id
 from shared.principal import Role
@@ -32,7 +33,16 @@ async def test_a_tenant_and_a_cluster_can_speak_once_their_records_are_there(bus
         await seeder.bucket(CLUSTERS).put(cluster, encode(record))
 
         async def known() -> bool:
-            return tenant in identity.names("attempts") and cluster in identity.names("cluster")
+            try:
+                for credential in (
+                    identity.credential(service_party(tenant), tenant=tenant),
+                    identity.credential(machine_party(cluster, "m"), cluster=cluster),
+                ):
+                    async with bus_server.connect(credential):
+                        pass
+            except OverspillError:
+                return False  # not made yet, or not yet told to the server
+            return True
 
         await eventually(known)
         service = await hub_bus(service_party(tenant), tenant=tenant)
