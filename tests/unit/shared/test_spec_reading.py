@@ -16,6 +16,17 @@ TREE = "a" * 64
         ("stepz: 1", "stepz: unknown key; did you mean `steps`?"),
         (STEPS + "runs-no: x", "runs-no: unknown key; did you mean `runs-on`?"),
         (STEPS + "machineType: {cpuu: 2, memory: 1Gi}", "machineType.cpuu: unknown key; did you mean `cpu`?"),
+        (STEPS + "machineType: {cpu: true, memory: 1Gi}", "machineType.cpu: give cores"),
+        (STEPS + "machineType: {cpu: many, memory: 1Gi}", "machineType.cpu: give cores"),
+        (STEPS + "machineType: {cpu: 1, memory: lots}", "machineType.memory: give bytes or a size"),
+        (STEPS + "artifacts: [{name: a, paths: [x]}, {name: a, paths: [y]}]", "two artifacts are named 'a'"),
+        ('steps: [{run: "a\\0b"}]', "steps[0].run: holds a NUL byte"),
+        ('steps: [{command: ["a\\0b"]}]', "steps[0].command: holds a NUL byte"),
+        ('steps: [{run: a, env: {A: "\\0"}}]', "steps[0].env: A holds a NUL byte"),
+        ("steps: [{run: a, background: true, retry: 1}, {run: b}]", "steps[0]: a background step can't have `retry`"),
+        ("steps: [{run: a, 1: b}]", "the spec is no YAML: line 1, column 18: key 1 must be text; quote it"),
+        ("x" * 300_000, "the spec has 300000 bytes, the limit is 262144"),
+        ("a: [", "the spec is no YAML: line 1"),
         (STEPS + "machineType: huge", "machineType: there is no machine type 'huge'; take one of nano, small"),
         (STEPS + "source: {git: x}", "source.git: give a URL such as"),
         (STEPS + "source: {got: x}", "source.got: unknown key; did you mean `git`?"),
@@ -59,6 +70,17 @@ def test_sizes_and_durations_read_as_people_write_them() -> None:
     assert isinstance(spec.machine_type, MachineSize)
     assert (spec.needs.cpu_millis, spec.needs.memory_bytes, spec.needs.disk_bytes) == (1500, 3 * 2**29, 10**10)
     assert spec.timeout == 5400
+
+
+def test_numbers_and_texts_of_sizes_mean_the_same() -> None:
+    spec = read_spec(STEPS + "machineType: {cpu: 0.5, memory: 1073741824}\ntimeout: '90'")
+    assert (spec.needs.cpu_millis, spec.needs.memory_bytes, spec.timeout) == (500, 2**30, 90)
+    assert read_spec(STEPS + "machineType: {cpu: '2', memory: 1Gi}").needs.cpu_millis == 2000
+
+
+def test_a_step_without_a_name_is_called_by_what_it_runs() -> None:
+    spec = read_spec("steps: [{run: '\n'}, {command: [make, all]}, {run: " + "x" * 100 + "}, {name: n, run: a}]")
+    assert spec.step_names() == ["(empty)", "make all", "x" * 77 + "…", "n"]
 
 
 def test_sources_of_every_kind_are_read() -> None:
