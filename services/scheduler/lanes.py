@@ -54,15 +54,17 @@ class Lanes:
         heapq.heappush(lane.heap, place)
         self._of[key] = want
 
-    def remove(self, key: Key) -> Want | None:
-        """Returns the want whose lane became empty by it, if so."""
+    def has(self, want: Want) -> bool:
+        return want in self._lanes
+
+    def remove(self, key: Key) -> None:
         want = self._of.pop(key, None)
         if want is None:
-            return None
+            return
         lane = self._lanes[want]
         del lane.members[key[1]]
         if lane.members:
-            return None
+            return
         del self._lanes[want]
         self._shut.pop(want, None)
         waiting = self._open.get(want.tenant)
@@ -70,7 +72,6 @@ class Lanes:
             waiting.discard(want)
             if not waiting:
                 del self._open[want.tenant]
-        return want
 
     def tenants(self) -> list[str]:
         """With an open lane."""

@@ -60,7 +60,7 @@ class Leader:
                 log.warning("leading_broke_off", why=str(first_error(errors)))
             finally:
                 leading.clear()
-                self._state.abandon(self._clock.now())
+                self._state.abandon()
                 await self._lease.release()
 
     async def _acquire(self) -> int | None:

@@ -62,7 +62,9 @@ class Job:
     in_flight: bool = False
     """An effect is being performed: none other is derived until it has landed."""
     placing: Target | None = None
-    """Where the effect in flight would place it."""
+    """Where the effect in flight would place it, or one whose outcome is unknown."""
+    unsure: bool = False
+    """An effect failed: what it did is to be read before anything else is done."""
     reserved: Target | None = None
     retry_at: float = 0.0
     failures: int = 0
@@ -214,4 +216,12 @@ class PurgeJob:
     seq: int
 
 
-Effect = Move | GiveOrder | PurgeOrder | EndAttempt | WriteDone | PurgeJob
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """Read the record as the leader of the stream has it."""
+
+    key: Key
+    seq: int
+
+
+Effect = Move | ReadBack | GiveOrder | PurgeOrder | EndAttempt | WriteDone | PurgeJob

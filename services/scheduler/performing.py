@@ -17,6 +17,7 @@ from services.scheduler.model import (
     OrderStands,
     PurgeJob,
     PurgeOrder,
+    ReadBack,
     RecordSeen,
     WriteDone,
 )
@@ -44,12 +45,14 @@ class Performer:
     def __init__(self, bus: Bus, term: int) -> None:
         self._bus, self._term = bus, term
 
-    async def perform(self, effect: Effect) -> list[Fact]:
+    async def perform(self, effect: Effect) -> list[Fact]:  # noqa: PLR0911 - one for each effect
         """What is known of the effect's subject afterwards. Raises Unavailable: nothing is known, try again."""
         match effect:
             case Move(record, expect_seq):
                 with continue_trace(record.traceparent):
                     return await self._move(record, expect_seq)
+            case ReadBack(key, seq):
+                return await self._read_back(key, seq)
             case GiveOrder(order, expect_seq):
                 with continue_trace(order.traceparent):
                     return await self._order(order, expect_seq)
@@ -72,12 +75,13 @@ class Performer:
                 subject, encode(record), headers=headers(record, record.write_id), expect_seq=expect_seq
             )
         except (WrongSequence, OutcomeUnknown):
-            found = await self._bus.last(JOBS, subject)
-            if found is None:
-                return [JobGone((record.tenant, record.job), expect_seq)]
-            return [RecordSeen(decode(JobRecord, found.data), found.seq)]
+            return await self._read_back((record.tenant, record.job), expect_seq)
         _tell_move(record)
         return [RecordSeen(record, stored.seq)]
+
+    async def _read_back(self, key: Key, seq: int) -> list[Fact]:
+        found = await self._bus.last(JOBS, Job(*key))
+        return [JobGone(key, seq)] if found is None else [RecordSeen(decode(JobRecord, found.data), found.seq)]
 
     async def _order(self, order: Order, expect_seq: int) -> list[Fact]:
         order = order.model_copy(update={"term": self._term})

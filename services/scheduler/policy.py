@@ -17,6 +17,7 @@ from services.scheduler.model import (
     Move,
     PurgeJob,
     PurgeOrder,
+    ReadBack,
     Standing,
     WriteDone,
 )
@@ -65,9 +66,9 @@ def _steps(state: State, now: float) -> Iterator[Effect]:
         if job.retry_at > now:
             state.wake(job, job.retry_at)
             continue
-        effect = step(state, job, now)
+        effect = ReadBack(job.key, job.seq) if job.unsure else step(state, job, now)
         if effect is not None:
-            state.launch(job, now)
+            state.launch(job, now, job.placing)
             yield effect
 
 

@@ -229,8 +229,10 @@ class State:
         key, job = fact.key, self.jobs.get(fact.key)
         if job is None or not job.in_flight:
             return
-        job.in_flight, job.placing = False, None
+        job.in_flight, job.unsure = False, fact.failed
         self.in_flight -= 1
+        if not fact.failed:
+            job.placing = None  # else its place stays reserved: it may be there
         if fact.failed:
             job.failures += 1
             job.retry_at = now + min(0.1 * 2 ** min(job.failures, 10), MAX_BACKOFF_SECONDS)
@@ -270,7 +272,8 @@ class State:
     def settle(self, job: Job, now: float) -> None:
         """Bring every index into line with the job's record and what is in flight."""
         tenant, key, needs = self.tenant(job.record.tenant), job.key, job.want.needs
-        wanted = job.target if job.record.state is JobState.PLACED else job.placing
+        queued, placed = job.record.state is JobState.QUEUED, job.record.state is JobState.PLACED
+        wanted = job.target if placed else job.placing if queued else None
         if wanted != job.reserved:
             half_life = self.rules.half_life_seconds
             if job.reserved is not None:
@@ -287,18 +290,15 @@ class State:
                 tenant.usage.start(needs, now, half_life)
                 tenant.active += 1
             job.reserved = wanted
-        if job.record.state is JobState.QUEUED:
+        if queued:
             tenant.queued.add(key)
             self.sweep.setdefault(key)
         else:
             tenant.queued.discard(key)
             self.sweep.pop(key, None)
-        if job.record.state is not JobState.QUEUED or job.in_flight:
-            self.leave_lane(key)
-
-    def leave_lane(self, key: Key) -> None:
-        emptied = self.lanes.remove(key)
-        if emptied is not None and self.fleet.unhold(emptied):
+        if not queued or job.in_flight or job.unsure:
+            self.lanes.remove(key)
+        if not queued and not self.lanes.has(job.want) and self.fleet.unhold(job.want):
             self.lanes.reopen()
 
     def launch(self, job: Job, now: float, placing: Target | None = None) -> None:
@@ -307,13 +307,11 @@ class State:
         self.in_flight += 1
         self.settle(job, now)
 
-    def abandon(self, now: float) -> None:
-        """Whatever was in flight is no longer ours; what it did will be heard of."""
+    def abandon(self) -> None:
+        """Whatever was in flight is no longer ours; what it did is read back before anything else."""
         for key, job in self.jobs.items():
-            if job.in_flight:
-                job.in_flight, job.placing = False, None
-                self.settle(job, now)
-            job.retry_at = 0.0
+            job.unsure = job.unsure or job.in_flight
+            job.in_flight, job.retry_at = False, 0.0
             self.dirty[key] = None
         self.in_flight = 0
 

@@ -23,5 +23,5 @@ def take_over(state: State, orders: Iterable[tuple[Order, int]], now: float) -> 
             orphans.append(order)
     for job in state.jobs.values():
         job.done = job.record.ended and job.record.epoch >= 1 and not job.orders
-    state.abandon(now)
+    state.abandon()
     return orphans

@@ -313,10 +313,7 @@ def test_an_ended_job_leaves_the_stream_after_its_time(town: Town) -> None:
 
 
 def test_a_tenants_limit_holds_its_jobs_back_and_no_others(town: Town) -> None:
-    from services.scheduler.model import TenantKnown
-    from shared.tenancy import TenantLimits, TenantRecord
-
-    town.hear(TenantKnown("t", TenantRecord(tenant="t", limits=TenantLimits(max_active_jobs=1))))
+    town.limit("t", 1)
     keys = [town.submit(record(f"j{n}")) for n in range(3)] + [town.submit(record("x", "other"))]
     town.settle(3)
     states = [town.record(key).state for key in keys]

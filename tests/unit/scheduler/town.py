@@ -19,8 +19,10 @@ from services.scheduler.model import (
     OrderStands,
     PurgeJob,
     PurgeOrder,
+    ReadBack,
     RecordSeen,
     Rules,
+    TenantKnown,
     WriteDone,
 )
 from services.scheduler.policy import decide
@@ -41,6 +43,7 @@ from shared.facts.machine import Running
 from shared.lifecycle import MOVES, JobState, Reason
 from shared.needs import GIB, Capacity, Needs
 from shared.placement import Target
+from shared.tenancy import TenantLimits, TenantRecord
 
 RULES = Rules()
 
@@ -99,6 +102,7 @@ class Town:
     cancels: dict[Key, CancelRequested] = field(default_factory=dict)
     steps: list[StepEnded] = field(default_factory=list)
     machines: dict[Target, MachineSeen] = field(default_factory=dict)
+    tenants: list[TenantKnown] = field(default_factory=list)
     history: dict[Key, list[JobRecord]] = field(default_factory=dict)
     state: State = field(init=False)
 
@@ -112,6 +116,11 @@ class Town:
         self._store(told)
         self.hear(RecordSeen(*self.jobs[key]))
         return key
+
+    def limit(self, tenant: str, jobs: int, weight: float = 1.0) -> None:
+        limits = TenantLimits(max_active_jobs=jobs)
+        self.tenants.append(TenantKnown(tenant, TenantRecord(tenant=tenant, limits=limits, weight=weight)))
+        self.hear(self.tenants[-1])
 
     def see(self, seen: MachineSeen) -> None:
         self.machines[Target(seen.cluster, seen.machine)] = seen
@@ -203,7 +212,7 @@ class Town:
         else:
             self.hear(Landed(effect.key, failed=True))
 
-    def _done(self, effect: Effect) -> list[Fact]:  # noqa: PLR0911 - one for each effect
+    def _done(self, effect: Effect) -> list[Fact]:  # noqa: C901, PLR0911 - one for each effect
         match effect:
             case Move(told, expect_seq):
                 key = effect.key
@@ -212,6 +221,8 @@ class Town:
                 if self.jobs[key][1] == expect_seq:
                     self._store(told.model_copy(update={"write_id": f"w{self.seq}"}))
                 return [RecordSeen(*self.jobs[key])]
+            case ReadBack(key, seq):
+                return [RecordSeen(*self.jobs[key])] if key in self.jobs else [JobGone(key, seq)]
             case GiveOrder(order, expect_seq):
                 place = (Target(order.cluster, order.target), effect.key)
                 if (self.orders[place][1] if place in self.orders else 0) == expect_seq:
@@ -249,6 +260,8 @@ class Town:
     def new_leader(self) -> None:
         """Everything in memory is lost; the streams are read anew, as Follower and Leader do it."""
         self.state = State(self.rules)
+        for known in self.tenants:
+            self.hear(known)
         for seen in self.machines.values():
             self.hear(MachineHeard(seen, self.now))
         for stored in self.jobs.values():
