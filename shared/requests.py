@@ -26,9 +26,11 @@ class OrdersAsked(Model):
 
 
 class OrdersTold(Model):
-    """Every order that stands for this target."""
+    """Orders that stand for this target."""
 
     orders: list[Order]
+    complete: bool = True
+    """False: there are more; ask again with `after` the last of these."""
 
 
 class GrantAsked(Model):

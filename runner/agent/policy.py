@@ -18,8 +18,12 @@ def reconcile(view: View) -> Iterator[Effect]:
     for key, order in sorted(view.orders.items(), key=lambda item: item[0]):
         if key in here or key in view.settled or key.epoch < newest[key.tenant, key.job]:
             continue
-        effect = _for_new(order, free, draining=view.draining)
+        effect = _for_new(order, view.capacity, draining=view.draining)
         if isinstance(effect, Claim):
+            if not order.needs.fits(free):
+                # The hub hears of an attempt's end before its room is free here. The order stands: it is looked at
+                # again when the room is, and the hub gives it to another machine when that takes too long.
+                continue
             free = free.minus(order.needs)
         yield effect
 
@@ -62,7 +66,7 @@ def _for_local(local: Local, view: View, newest: int) -> Iterator[Effect]:
                 pass
 
 
-def _for_new(order: Order, free: Capacity, *, draining: bool) -> Effect:
+def _for_new(order: Order, capacity: Capacity, *, draining: bool) -> Effect:
     if order.desired in (Desired.CANCEL, Desired.TIMEOUT):
         return Decline(order)
     if order.protocol != PROTOCOL:
@@ -71,19 +75,19 @@ def _for_new(order: Order, free: Capacity, *, draining: bool) -> Effect:
         )
     if draining:
         return Refuse(order, "the machine is draining")
-    if not order.needs.fits(free):
-        return Refuse(order, _does_not_fit(order.needs, free))
+    if not order.needs.fits(capacity):
+        return Refuse(order, _does_not_fit(order.needs, capacity))
     return Claim(order)
 
 
-def _does_not_fit(needs: Needs, free: Capacity) -> str:
+def _does_not_fit(needs: Needs, capacity: Capacity) -> str:
     for name, wanted, there in (
-        ("cpu_millis", needs.cpu_millis, free.cpu_millis),
-        ("memory_bytes", needs.memory_bytes, free.memory_bytes),
-        ("disk_bytes", needs.disk_bytes, free.disk_bytes),
+        ("cpu_millis", needs.cpu_millis, capacity.cpu_millis),
+        ("memory_bytes", needs.memory_bytes, capacity.memory_bytes),
+        ("disk_bytes", needs.disk_bytes, capacity.disk_bytes),
     ):
         if wanted > there:
-            return f"it needs {name} {wanted}, {max(there, 0)} are free here"
+            return f"it needs {name} {wanted}, this machine has {there}"
     return "it does not fit"
 
 

@@ -193,14 +193,25 @@ class Station:
             self._ask.clear()
             asked_at, contact_ns = time.monotonic(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             try:
-                answer = await self._bus.request(subject, encode(OrdersAsked()))
-                told = decode(OrdersTold, answer.data)
+                told = await self._all_orders(subject)
             except OverspillError as error:
                 log.info("orders_unknown", why=str(error))
                 continue
             write_whole(settings.data / "contact", f"{contact_ns}\n".encode())
-            self._agent.book.told(told.orders, asked_at)
+            self._agent.book.told(told, asked_at)
             self._agent.changed.set()
+
+    async def _all_orders(self, subject: Edge) -> list[Order]:
+        """Every order that stands for this machine. Raises Unavailable, Poison."""
+        orders: list[Order] = []
+        after: str | None = None
+        while True:
+            answer = await self._bus.request(subject, encode(OrdersAsked(after=after)))
+            told = decode(OrdersTold, answer.data)
+            orders += told.orders
+            if told.complete or not told.orders:
+                return orders
+            after = f"{orders[-1].tenant}.{orders[-1].job}"
 
     async def _beat_on(self) -> None:
         while True:

@@ -138,19 +138,22 @@ async def test_a_held_job_begins_no_step_until_it_is_released(hub: Hub, agents: 
     assert (await hub.ended(order)).outcome == "succeeded"
 
 
-async def test_several_jobs_run_at_once_and_what_does_not_fit_is_refused(hub: Hub, agents: Agents) -> None:
+async def test_several_jobs_run_at_once_and_what_has_no_room_waits_or_is_refused(hub: Hub, agents: Agents) -> None:
     agent = agents()
     wait = {"steps": [{"run": "while [ ! -e /proc/$PPID/never ] && [ ! -e go ]; do sleep 0.02; done"}]}
     orders = [await hub.order(wait, agent.machine) for _ in range(4)]
     for order in orders:
         await hub.until(order.job, "step-started")
-    big = await hub.order(wait, agent.machine, needs={"cpu_millis": 4000, "memory_bytes": 2**28, "disk_bytes": 1})
+    waiting = await hub.order(
+        {"steps": [{"run": "true"}]}, agent.machine, needs={"cpu_millis": 4000, "memory_bytes": 2**28, "disk_bytes": 1}
+    )
+    big = await hub.order(wait, agent.machine, needs={"cpu_millis": 200_000, "memory_bytes": 2**28, "disk_bytes": 1})
     refused = await hub.ended(big)
     assert (refused.outcome, refused.reason) == ("error", "refused")
     assert "cpu_millis" in refused.message
     for order in orders:
         (agent.attempt(order) / "work" / "go").touch()
-    assert {(await hub.ended(order)).outcome for order in orders} == {"succeeded"}
+    assert {(await hub.ended(order)).outcome for order in (*orders, waiting)} == {"succeeded"}
 
 
 async def test_an_image_is_refused_where_steps_are_processes(hub: Hub, agents: Agents) -> None:

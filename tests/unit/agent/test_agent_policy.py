@@ -104,10 +104,16 @@ def test_another_protocol_is_refused() -> None:
     assert isinstance(refused, Refuse)
 
 
-def test_only_what_fits_is_claimed_and_the_rest_is_told_why() -> None:
-    first, second = decide([order("a", cpu=3000), order("b", cpu=2000)])
-    assert first == Claim(order("a", cpu=3000))
-    assert second == Refuse(order("b", cpu=2000), "it needs cpu_millis 2000, 1000 are free here")
+def test_what_has_no_room_yet_waits_until_there_is() -> None:
+    both = [order("a", cpu=3000), order("b", cpu=2000)]
+    assert decide(both) == [Claim(order("a", cpu=3000))]
+    assert decide(both, [local("a", cpu=3000)]) == []
+    assert decide(both, [local("a", phase="finishing", cpu=3000)]) == [Claim(order("b", cpu=2000))]
+
+
+def test_what_can_never_fit_is_refused_and_told_why() -> None:
+    big = order("a", cpu=5000)
+    assert decide([big]) == [Refuse(big, "it needs cpu_millis 5000, this machine has 4000")]
 
 
 def test_a_finishing_attempt_gives_back_all_but_its_disk() -> None:
