@@ -8,7 +8,7 @@ import structlog
 
 from shared.adapters.accounts import Accounts
 from shared.bus import Bus, Entry
-from shared.errors import OverspillError, Rejected
+from shared.errors import OverspillError, Poison, Rejected
 from shared.flow import CLUSTERS, TENANTS
 from shared.stream import Bucket
 from shared.tenancy import ClusterRecord
@@ -39,7 +39,7 @@ async def _each(bus: Bus, bucket: Bucket, add: Callable[[Entry], Coroutine[Any, 
         while not entry.deleted:
             try:
                 await add(entry)
-            except Rejected as error:
+            except (Rejected, Poison) as error:  # it comes again when it is mended
                 log.warning("account_not_added", bucket=bucket.name, key=entry.key, why=str(error))
             except OverspillError as error:
                 log.info("account_waits", bucket=bucket.name, key=entry.key, why=str(error))

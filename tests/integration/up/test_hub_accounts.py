@@ -28,6 +28,7 @@ async def test_a_tenant_and_a_cluster_can_speak_once_their_records_are_there(bus
     seeder = await hub_bus(SEEDER)
     async with Accounts.connect(bus_server.url, identity) as accounts:
         following = asyncio.create_task(follow(accounts, seeder))
+        await seeder.bucket(CLUSTERS).put("unreadable", b"{}")  # must not hold up the others
         await seeder.bucket(TENANTS).put(tenant, encode(TenantRecord(tenant=tenant)))
         record = ClusterRecord(cluster=cluster, bus_urls=[bus_server.url], tenants=[tenant])
         await seeder.bucket(CLUSTERS).put(cluster, encode(record))
