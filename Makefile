@@ -30,7 +30,7 @@ contracts: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 tests: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Overspill needs Python 3.11.4 or newer; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11, 4) else 0)'
