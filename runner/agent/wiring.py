@@ -36,6 +36,8 @@ from shared.wire import decode, encode
 
 log = structlog.get_logger()
 
+UNANSWERED_SECONDS = 0.3
+"""Until the orders are asked for again when nobody answered: a hub that starts finds its machines at once."""
 STOP_SECONDS = 20.0
 """Past the grace: for step-ctl to tell how stopped attempts ended."""
 
@@ -184,9 +186,11 @@ class Station:
     async def _ask_orders(self) -> None:
         settings = self._settings
         subject = Edge(settings.cluster, settings.machine, "orders")
+        answered = True
         while True:
             fence = self._agent.shortest_fence_seconds()
             pause = settings.orders_seconds if fence is None else min(settings.orders_seconds, fence / 4)
+            pause = pause if answered else min(pause, UNANSWERED_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._ask.wait()
@@ -195,8 +199,11 @@ class Station:
             try:
                 told = await self._all_orders(subject)
             except OverspillError as error:
-                log.info("orders_unknown", why=str(error))
+                if answered:
+                    log.info("orders_unknown", why=str(error))
+                answered = False
                 continue
+            answered = True
             write_whole(settings.data / "contact", f"{contact_ns}\n".encode())
             self._agent.book.told(told, asked_at)
             self._agent.changed.set()
