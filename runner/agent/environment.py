@@ -14,8 +14,8 @@ DEFAULTS = {
     "LANG": "C.UTF-8",
     "SHELL": "/bin/sh",
 }
-TOOLCHAIN_HOMES = {"RUSTUP_HOME": ".rustup"}
-"""Found through HOME by shims that PATH leads to, where no variable says otherwise."""
+RUSTUP_HOME = "RUSTUP_HOME"
+"""Found through HOME by the shims that PATH leads to, where the variable does not say otherwise."""
 
 
 def machine_environment(environ: Mapping[str, str], passed: Sequence[str], home: Path) -> dict[str, str]:
@@ -26,10 +26,17 @@ def machine_environment(environ: Mapping[str, str], passed: Sequence[str], home:
             continue
         if _may_pass(name, (*OWN, *passed)):
             chosen[name] = value
-    for name, directory in TOOLCHAIN_HOMES.items():
-        if name not in chosen and (home / directory).is_dir():
-            chosen[name] = str(home / directory)
+    toolchains = None if RUSTUP_HOME in chosen else _rust_toolchains(chosen["PATH"], home)
+    if toolchains is not None:
+        chosen[RUSTUP_HOME] = str(toolchains)
     return dict(sorted(chosen.items()))
+
+
+def _rust_toolchains(path: str, home: Path) -> Path | None:
+    """In the agent's own home, else beside the shims: rustup keeps `.cargo/bin` and `.rustup` in one home."""
+    shims = (Path(directory) for directory in path.split(":") if directory.endswith(".cargo/bin"))
+    places = (home / ".rustup", *(directory.parents[1] / ".rustup" for directory in shims))
+    return next((place for place in places if place.is_dir()), None)
 
 
 def _may_pass(name: str, patterns: Sequence[str]) -> bool:

@@ -32,6 +32,13 @@ def test_a_secret_passes_only_by_its_own_name(tmp_path: Path) -> None:
     assert "CARGO_REGISTRY_TOKEN" in machine_environment(environ, ["CARGO_REGISTRY_TOKEN"], tmp_path)
 
 
+def test_toolchains_are_found_beside_their_shims(tmp_path: Path) -> None:
+    (tmp_path / "other" / ".rustup").mkdir(parents=True)
+    path = f"/bin:{tmp_path}/other/.cargo/bin"
+    found = machine_environment({"PATH": path}, PASS_ENV, tmp_path / "home")
+    assert found["RUSTUP_HOME"] == str(tmp_path / "other" / ".rustup")
+
+
 def test_toolchains_are_found_though_home_is_fresh(tmp_path: Path) -> None:
     (tmp_path / ".rustup").mkdir()
     assert machine_environment({}, PASS_ENV, tmp_path)["RUSTUP_HOME"] == str(tmp_path / ".rustup")
