@@ -172,7 +172,7 @@ def _add(tar: tarfile.TarFile, root: Path, name: str) -> int:
         info.mtime = MTIME_SECONDS
         info.mode = 0o755 if found.st_mode & stat.S_IXUSR or stat.S_ISDIR(found.st_mode) else 0o644
         if stat.S_ISLNK(found.st_mode):
-            info.type, info.linkname, info.mode = tarfile.SYMTYPE, os.fsdecode(path.readlink()), 0o777
+            info.type, info.linkname, info.mode = tarfile.SYMTYPE, _inside(name, os.fsdecode(path.readlink())), 0o777
             tar.addfile(info)
         elif stat.S_ISDIR(found.st_mode):
             info.type = tarfile.DIRTYPE
@@ -189,6 +189,17 @@ def _add(tar: tarfile.TarFile, root: Path, name: str) -> int:
         why = error.strerror or "it changed meanwhile"
         raise TreeRefused(why=f"can't pack {name}: {why}; try again, or ignore it") from error
     return 1
+
+
+def _inside(name: str, target: str) -> str:
+    """`target`, if a link at `name` stays inside the tree with it. Raises TreeRefused."""
+    there = os.path.normpath(os.path.join(os.path.dirname(name), target))  # noqa: PTH118, PTH120 - names, not files
+    if target.startswith("/") or there.startswith("../") or there == "..":
+        raise TreeRefused(
+            why=f"{name} is a link to {target}, which leaves the tree: ignore it (.gitignore, or .overspillignore "
+            "outside git), or link inside the tree"
+        )
+    return target
 
 
 class _Digest:

@@ -49,7 +49,7 @@ class Lines:
         else:
             if happening.missing_bytes:
                 self.note(f"[overspill: {happening.missing_bytes} bytes of this log were lost with their machine]")
-            _write(self._plain.wrote(happening.epoch, happening.step, happening.data))
+            _write(self._plain.wrote(happening.epoch, happening.step, happening.data, happening.missing_bytes))
 
     def note(self, text: str) -> None:
         _write([f"{text}\n".encode()])

@@ -3,9 +3,11 @@
 import hashlib
 import re
 import shlex
+import unicodedata
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -68,7 +70,21 @@ def parse_duration(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=7 * 86_400)]
 Days = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=366 * 86_400)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _is_text(value: str) -> str:
+    # Names are shown on other people's terminals: nothing in them may steer one.
+    if any(unicodedata.category(character) in _STEERING for character in value.translate(_JOINERS)):
+        raise ValueError("holds a control character; a name is plain text on one line")
+    return value
+
+
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's control, format (direction overrides), surrogate, line and paragraph separators."""
+_JOINERS = str.maketrans("", "", "\u200c\u200d")
+"""Format characters that scripts and emoji need inside a word."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_is_text)]
 
 
 def _env(value: Any) -> Any:
@@ -338,4 +354,5 @@ def step_name(step: Step) -> str:
     if step.name is not None:
         return step.name
     text = step.run.strip().splitlines()[0] if step.run and step.run.strip() else " ".join(step.command or ["(empty)"])
+    text = "".join(" " if unicodedata.category(character) in _STEERING else character for character in text)
     return text if len(text) <= STEP_NAME_CHARACTERS else text[: STEP_NAME_CHARACTERS - 1] + "…"

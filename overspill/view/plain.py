@@ -44,11 +44,12 @@ class Plain:
             self._ends[step.number] = (step, data.get("log_bytes", 0))
             yield from self._advance(step.number)
 
-    def wrote(self, epoch: int, step: int, data: bytes) -> Iterator[bytes]:
+    def wrote(self, epoch: int, step: int, data: bytes, missing_bytes: int = 0) -> Iterator[bytes]:
+        """`missing_bytes`: lost just before `data`."""
         if epoch != self.screen.epoch:
             return
         line = self.screen.step(step)
-        self._seen_bytes[step] = self._seen_bytes.get(step, 0) + len(data)
+        self._seen_bytes[step] = self._seen_bytes.get(step, 0) + missing_bytes + len(data)
         if step == PLATFORM:
             yield from self._lines(step, data, b"[overspill] ")
         elif line is not None and line.background:
@@ -78,10 +79,8 @@ class Plain:
             yield from self._background(line)
             return
         if data is not None:
+            # Logs of two steps may overtake each other: a step is over when its last byte came, or when all is.
             self._later.setdefault(number, []).append(data)
-            # Logs come in order: whatever of an earlier, ended step did not come yet won't.
-            if self._open_step is not None and number > self._open_step and self._open_step in self._ends:
-                yield from self._close_open()
         while True:
             if self._open_step is not None:
                 yield from self._flush(self._open_step)
@@ -150,10 +149,10 @@ class Plain:
                 yield b"".join(prefix + line + b"\n" for line in whole.split(b"\n"))
             else:
                 yield whole + newline
-        if len(rest) >= _TOO_LONG_BYTES and not prefix:
-            yield rest
+        if len(rest) >= _TOO_LONG_BYTES:
+            yield prefix + rest + b"\n" if prefix else rest
         elif rest:
-            self._rest[step] = rest[-_TOO_LONG_BYTES:]
+            self._rest[step] = rest
 
     def _finish_line(self, step: int) -> Iterator[bytes]:
         if rest := self._rest.pop(step, b""):

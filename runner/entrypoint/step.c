@@ -47,8 +47,16 @@ static void take_env_out(const struct step *s, struct outcome *o) {
     snprintf(o->message, sizeof o->message, "%s", why);
 }
 
-static bool try_again(const struct step *s, const struct outcome *o) {
-    return !o->went_well && o->tries <= s->config->retry && !s->run->cancel[0] && !s->ready && strcmp(o->state, "not_started") != 0;
+static bool owes_a_try(const struct step *s, const struct outcome *o) {
+    return !o->went_well && o->tries <= s->config->retry && !s->ready && strcmp(o->state, "not_started") != 0;
+}
+
+/* How the last try failed decides nothing while another one was owed: the cancel does. */
+static void give_up_tries(const struct step *s, struct outcome *o) {
+    if (strcmp(o->state, "cancelled") == 0) return;
+    o->state = "cancelled";
+    o->killed_for = s->run->cancel;
+    snprintf(o->message, sizeof o->message, "Ended before its next try: %s", s->run->cancel);
 }
 
 static void finish_log(struct step *s, struct outcome *o) {
@@ -83,7 +91,11 @@ void step_run(struct run *run, int number, const struct config *config, struct o
         try_run(&s, o);
         take_usage(&s, o);
         take_env_out(&s, o);
-        if (!try_again(&s, o)) break;
+        if (!owes_a_try(&s, o)) break;
+        if (run->cancel[0]) {
+            give_up_tries(&s, o);
+            break;
+        }
         empty_outputs(number);
     }
     o->duration = mono_ns() - began;

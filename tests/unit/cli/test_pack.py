@@ -140,3 +140,19 @@ def test_the_tree_of_a_file_deep_in_git_is_the_whole_working_tree(tree: Path) ->
     git(tree, "init", "-q")
     (tree / "a" / "b").mkdir(parents=True)
     assert tree_root(tree / "a" / "b") == tree
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "..", "../elsewhere", "folder/../../elsewhere"])
+def test_a_link_that_leaves_the_tree_is_refused_before_anything_is_sent(
+    tree: Path, tmp_path: Path, target: str
+) -> None:
+    (tree / "link").symlink_to(target)
+    with pytest.raises(TreeRefused, match=r"link is a link to .*, which leaves the tree: ignore it"):
+        pack(tree, tmp_path / "out.tar.gz")
+
+
+def test_a_link_upwards_inside_the_tree_is_kept(tree: Path, tmp_path: Path) -> None:
+    (tree / "folder").mkdir()
+    (tree / "folder" / "link").symlink_to("../target")
+    pack(tree, tmp_path / "out.tar.gz")
+    assert members(tmp_path / "out.tar.gz")["folder/link"].linkname == "../target"

@@ -44,6 +44,42 @@ def test_a_steps_lines_stand_between_its_header_and_its_end_though_facts_overtak
     ]  # fmt: skip
 
 
+def test_a_later_steps_log_that_overtakes_an_earlier_ones_waits_for_it() -> None:
+    shown = lines_of(
+        record("placed", 1),
+        started(1),
+        (1, b"one\n"),
+        ended(1, log_bytes=12),
+        started(2),
+        (2, b"two\n"),
+        (1, b"late\n"),
+        (1, b"er\n"),
+        ended(2, log_bytes=4),
+        record("succeeded", 1),
+    )
+    assert shown[:6] == ["> s1 (1/3)", "one", "late", "er", "ok s1 (1/3) in 1.00 s", "> s2 (2/3)"]
+    assert shown[6] == "two"
+
+
+def test_a_log_that_never_came_whole_is_shown_as_far_as_it_came() -> None:
+    shown = lines_of(
+        record("placed", 1),
+        started(1),
+        (1, b"one\n"),
+        ended(1, log_bytes=400),
+        started(2),
+        (2, b"two\n"),
+        ended(2, log_bytes=4),
+        record("error", 1),
+    )
+    assert [line for line in shown if line in ("one", "two")] == ["one", "two"]
+
+
+def test_a_background_steps_long_line_comes_whole() -> None:
+    shown = lines_of(record("placed", 1), started(1), *[(1, b"b" * 50_000)] * 6, background=frozenset({1}))
+    assert sum(line.count("b") - line.count("background") for line in shown if line.startswith("[s1] b")) == 300_000
+
+
 def test_log_that_overtakes_the_facts_waits_for_nothing() -> None:
     plain = Plain(opening(JOB), unicode=False)
     list(plain.told(*record("placed", 1)))

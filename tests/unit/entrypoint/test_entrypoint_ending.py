@@ -212,6 +212,15 @@ def test_a_signal_to_the_entrypoint_ends_its_steps(attempt: AttemptDir, number: 
     assert not alive(pids_in(attempt.work / "up")[0])
 
 
+def test_a_cancel_while_a_further_try_is_owed_is_what_decides(attempt: AttemptDir) -> None:
+    cancel = f"echo cancel > {attempt.root}/.c; mv {attempt.root}/.c {attempt.root}/cancel"
+    attempt.step(1, f"{cancel}; exit 1", retry=5)
+    attempt.go(1)
+    with attempt.start(1) as running:
+        assert running.wait() == 0
+    assert (attempt.exit(1)["state"], attempt.exit(1)["killed_for"]) == ("cancelled", "cancel")
+
+
 def test_a_cancel_that_was_there_before_the_start_is_obeyed(attempt: AttemptDir) -> None:
     attempt.step(1, "echo > ran")
     attempt.post("cancel", "fenced")

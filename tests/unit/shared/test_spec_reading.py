@@ -25,6 +25,9 @@ TREE = "a" * 64
         ('steps: [{run: a, env: {A: "\\0"}}]', "steps[0].env: A holds a NUL byte"),
         ("steps: [{run: a, background: true, retry: 1}, {run: b}]", "steps[0]: a background step can't have `retry`"),
         ("steps: [{run: a, 1: b}]", "the spec is no YAML: line 1, column 18: key 1 must be text; quote it"),
+        ('name: "a\\e[31mb"\n' + STEPS, "name: holds a control character"),
+        ('steps: [{run: a, name: "a\\nb"}]', "steps[0].name: holds a control character"),
+        ('steps: [{run: a, name: "a\\u202eb"}]', "steps[0].name: holds a control character"),
         ("x" * 300_000, "the spec has 300000 bytes, the limit is 262144"),
         ("a: [", "the spec is no YAML: line 1"),
         (STEPS + "machineType: huge", "machineType: there is no machine type 'huge'; take one of nano, small"),
@@ -79,8 +82,17 @@ def test_numbers_and_texts_of_sizes_mean_the_same() -> None:
 
 
 def test_a_step_without_a_name_is_called_by_what_it_runs() -> None:
-    spec = read_spec("steps: [{run: '\n'}, {command: [make, all]}, {run: " + "x" * 100 + "}, {name: n, run: a}]")
-    assert spec.step_names() == ["(empty)", "make all", "x" * 77 + "…", "n"]
+    spec = read_spec(
+        "steps: [{run: '\n'}, {command: [make, all]}, {run: "
+        + "x" * 100
+        + '}, {name: n, run: a}, {run: "a\\tb\\e[1m"}]'
+    )
+    assert spec.step_names() == ["(empty)", "make all", "x" * 77 + "…", "n", "a b [1m"]
+
+
+def test_a_name_may_be_any_text() -> None:
+    for name in ("Ünïcödé", "构建", "بناء", "👩‍🚀 launch", "می‌خواهم"):
+        assert read_spec(f"name: {name}\n{STEPS}").name == name
 
 
 def test_sources_of_every_kind_are_read() -> None:
