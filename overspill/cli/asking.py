@@ -28,16 +28,15 @@ def ask(work: "Callable[[Client], Awaitable[int | None]]") -> None:
     server = configured()
 
     async def main() -> int:
-        async with Client(server) as client:
-            return await work(client) or 0
+        try:
+            async with Client(server) as client:
+                return await work(client) or 0
+        except BrokenPipeError:
+            # Whoever read our output has seen enough.
+            drop_output()
+            return 0
 
-    try:
-        code = asyncio.run(main())
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        drop_output()
-        code = 0
-    raise typer.Exit(code)
+    raise typer.Exit(asyncio.run(main()))
 
 
 def configured() -> "Server":

@@ -145,3 +145,10 @@ def test_the_same_key_submits_once_and_another_spec_under_it_is_refused(platform
     other = platform.run("submit", "build.yaml", "--key", "once", cwd=tree)
     assert other.code != 0
     assert len(other.err.strip().splitlines()) == 1
+
+
+def test_the_log_of_an_attempt_that_never_was_is_refused(platform: Platform) -> None:
+    assert platform.run("run", "--no-source", cwd=platform.spec("steps: [{run: 'echo hello'}]")).code == 0
+    refused = platform.run("logs", "last", "--step", "1", "--epoch", "7")
+    assert refused.code != 0
+    assert "attempt 7 of this job; its newest is 1" in refused.err

@@ -63,6 +63,8 @@ async def get_logs(
         asked = FollowAsked(caller.tenant, job, steps, epoch, since_ms, resume_log(last_event_id))
         desk.followers.check((caller.tenant, job))
         return EventStream(log_stream(desk, asked))
+    if epoch is not None and epoch > record.epoch:
+        raise NotFound(what="attempt", name=f"{epoch} of this job; its newest is {record.epoch}")
     at_epoch = record.epoch if epoch is None else epoch
     if step is None or timestamps or since_ms is not None or not range_:
         if range_ and step is not None:
