@@ -14,7 +14,7 @@ WHOSE = Whose("acme", "job1", 2, "00-" + "a" * 32 + "-" + "b" * 16 + "-01")
 SPECS = {
     "one-step": {"steps": [{"run": "echo hi"}]},
     "everything": {
-        "name": "Bäu\nild",
+        "name": "Bäu ild",
         "source": {"git": "https://example.org/x.git"},
         "env": {"JOB": "1", "BOTH": "job"},
         "steps": [
