@@ -36,7 +36,8 @@ def _rust_toolchains(path: str, home: Path) -> Path | None:
     """In the agent's own home, else beside the shims: rustup keeps `.cargo/bin` and `.rustup` in one home."""
     shims = (Path(directory) for directory in path.split(":") if directory.endswith(".cargo/bin"))
     places = (home / ".rustup", *(directory.parents[1] / ".rustup" for directory in shims))
-    return next((place for place in places if place.is_dir()), None)
+    # A shim that finds none makes an empty one where it looked.
+    return next((place for place in places if any(place.glob("toolchains/*"))), None)
 
 
 def _may_pass(name: str, patterns: Sequence[str]) -> bool:

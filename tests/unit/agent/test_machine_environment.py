@@ -33,13 +33,14 @@ def test_a_secret_passes_only_by_its_own_name(tmp_path: Path) -> None:
 
 
 def test_toolchains_are_found_beside_their_shims(tmp_path: Path) -> None:
-    (tmp_path / "other" / ".rustup").mkdir(parents=True)
+    (tmp_path / "other" / ".rustup" / "toolchains" / "stable").mkdir(parents=True)
+    (tmp_path / "home" / ".rustup").mkdir(parents=True)  # made by a shim that found none
     path = f"/bin:{tmp_path}/other/.cargo/bin"
     found = machine_environment({"PATH": path}, PASS_ENV, tmp_path / "home")
     assert found["RUSTUP_HOME"] == str(tmp_path / "other" / ".rustup")
 
 
 def test_toolchains_are_found_though_home_is_fresh(tmp_path: Path) -> None:
-    (tmp_path / ".rustup").mkdir()
+    (tmp_path / ".rustup" / "toolchains" / "stable").mkdir(parents=True)
     assert machine_environment({}, PASS_ENV, tmp_path)["RUSTUP_HOME"] == str(tmp_path / ".rustup")
     assert machine_environment({"RUSTUP_HOME": "/r"}, PASS_ENV, tmp_path)["RUSTUP_HOME"] == "/r"
