@@ -19,6 +19,7 @@ from runner.protocol.attempt import NoAttempt, read_attempt
 from runner.protocol.directory import AttemptDir, read_whole
 from runner.protocol.layout import Unrunnable, groups
 from runner.protocol.words import CancelWord
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected
 from shared.facts.attempt import Outcome
 from shared.facts.machine import Running
@@ -182,8 +183,10 @@ class Agent:
         order, key, began = claiming.order, Key.of(claiming.order), time.time_ns()
         try:
             grant = await claiming.asking
+            crash_point("agent.after-claim-before-layout")
             _check_runnable(grant)
             directory = await asyncio.to_thread(self._claims.lay_out, order, grant, began)
+            crash_point("agent.after-layout-before-start")
             self._take(tasks, order, directory, grant, fresh=True)
         except* (OverspillError, OSError) as errors:
             await self._claim_failed(key, errors.exceptions)
@@ -221,6 +224,7 @@ class Agent:
         custody = Custody(key, order.needs, directory, groups(grant.spec), self._means)
         if fresh:
             custody.begin()
+            crash_point("agent.after-start-before-step-ctl")
             log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
         self._custodies[key] = custody
         tasks.create_task(self._keep(custody))
@@ -242,6 +246,7 @@ class Agent:
         self._settle(custody.key)
         del self._custodies[custody.key]
         self.changed.set()
+        crash_point("agent.before-delete")
         await self._remove(custody.key)
 
     async def _remove(self, key: Key) -> None:

@@ -15,6 +15,7 @@ from runner.protocol.attempt import Attempt, write_attempt
 from runner.protocol.directory import AttemptDir, write_whole
 from runner.protocol.layout import Place, PlannedFile, Whose, layout
 from shared.bus import CE_TYPE, Bus
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptAccepted, AttemptEnded, Outcome
 from shared.facts.order import Order
@@ -69,6 +70,7 @@ class Claims:
         tried_before = (directory / ORDER_FILE).exists()
         directory.mkdir(exist_ok=True, mode=0o755)
         write_whole(directory / ORDER_FILE, encode(order))
+        crash_point("agent.after-intent-before-claim")
         with continue_trace(order.traceparent), span("accept attempt"):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._accept(order, tried_before=tried_before))

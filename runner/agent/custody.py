@@ -15,6 +15,7 @@ from runner.agent.processes import Process, entrypoint_command, find_entrypoint,
 from runner.agent.tellers import Tellers, find_teller
 from runner.protocol.directory import AttemptDir, read_whole, write_once, write_whole
 from runner.protocol.words import CancelWord
+from shared.crash_points import crash_point
 from shared.needs import Needs
 
 log = structlog.get_logger()
@@ -157,6 +158,7 @@ class Custody:
 
     async def _give_up(self, group: tuple[int, ...]) -> None:
         """No process will end these steps: say so, and leave nothing of them running."""
+        crash_point("agent.after-loss-before-killing")
         self._means.cgroups.kill(self.directory.root.name, group)
         await asyncio.to_thread(kill_steps, self.directory.work, group)
         self.directory.lost(0).parent.mkdir(exist_ok=True)
@@ -180,6 +182,7 @@ class Custody:
         born = time.time()
         while not self._told():
             process = find_teller(self.directory) or self._means.tellers.start(self.directory)
+            crash_point("agent.after-step-ctl")
             began = time.monotonic()
             code = await process.gone()
             self._means.tellers.ended(process)

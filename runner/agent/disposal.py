@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from shared.crash_points import crash_point
 from shared.ids import random_id
 
 log = structlog.get_logger()
@@ -23,6 +24,7 @@ def discard(directory: Path) -> None:
         directory.rename(trash)
     except FileNotFoundError:
         return
+    crash_point("agent.after-rename-before-delete")
     empty(trash)
 
 

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "complain.h"
+#include "crash.h"
 #include "step.h"
 
 static struct run run; /* one a process; the last duty has to find it */
@@ -152,9 +153,13 @@ static bool applies(enum condition condition, bool failed) {
 
 static void take_turn(struct run *r, struct turn_of *turn) {
     struct outcome outcome;
+    crash_point("entrypoint.after-turn-before-start", getpid());
     step_run(r, turn->step, turn->config, &outcome, post_on, turn);
+    crash_point("entrypoint.after-command-before-exit", getpid());
     if (strcmp(outcome.state, "cancelled") == 0) outcome.killed_for = cancel_reason(r);
     turn->failed |= record_exit(turn->step, turn->config, &outcome);
+    if (turn->config->next == NEXT_FINISH) crash_point("entrypoint.after-last-exit-before-finish", getpid());
+    else crash_point("entrypoint.after-exit-before-go", getpid());
     if (r->cancel[0]) post_cancelled(turn->config);
     else post_on(turn); /* again, for a background step that had been ready: it changes nothing */
 }

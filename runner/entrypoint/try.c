@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "complain.h"
+#include "crash.h"
 #include "spawn.h"
 
 #define DRAIN_MS 200     /* for a daemon that holds the pipe to say its last words */
@@ -24,7 +25,9 @@ struct start {
 
 static bool write_started(void *context) {
     const struct start *start = context;
-    return record_started(start->step, start->try);
+    bool written = record_started(start->step, start->try);
+    crash_point("entrypoint.after-started-before-exec", getppid());
+    return written;
 }
 
 static struct program program_of(const struct step *s, char **argv, int output) {
@@ -56,6 +59,7 @@ static bool start_command(struct step *s, struct outcome *o) {
     s->run->children.command = (struct child){.pid = new.pid};
     if (new.unrecorded) give_up("step %03d: %s", s->number, new.message);
     if (new.pid) {
+        crash_point("entrypoint.after-exec", getpid());
         o->tries++;
         return true;
     }

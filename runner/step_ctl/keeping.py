@@ -14,6 +14,7 @@ from runner.step_ctl.courier import Courier
 from runner.step_ctl.platform_log import PlatformLog
 from runner.step_ctl.policy import Verdict
 from runner.step_ctl.transfer import TransferRefused, upload
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected, Unavailable
 from shared.facts.step import ArtifactStored
 from shared.lifecycle import Reason
@@ -68,6 +69,7 @@ class Keeper:
                 return self._complain("failed", Reason.ARTIFACT_MISSING, str(error))
             except OverspillError as error:
                 return self._complain("error", Reason.OBJECT_STORE_UNAVAILABLE, str(error))
+            crash_point("step-ctl.after-upload-before-telling")
             if fact is None:
                 paths = ", ".join(artifact.paths)
                 message = f"Artifact {artifact.name!r}: nothing in the workspace matches {paths}"

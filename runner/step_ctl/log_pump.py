@@ -14,6 +14,7 @@ import structlog
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.log_times import LogTimes
 from runner.step_ctl.masking import Mask
+from shared.crash_points import crash_point
 from shared.errors import Unavailable
 from shared.facts.log import CHUNK_LIMIT_BYTES, LogChunk
 
@@ -63,6 +64,7 @@ class LogPump:
             while True:
                 self.grown.clear()
                 if (arrived := self._take_arrived()) is not None:
+                    crash_point("step-ctl.mid-log")
                     patience.reset()
                     if arrived.last:
                         return arrived.end

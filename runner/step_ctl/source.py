@@ -15,6 +15,7 @@ from runner.step_ctl.courier import Courier
 from runner.step_ctl.guarded import run_guarded
 from runner.step_ctl.platform_log import PlatformLog
 from runner.step_ctl.transfer import TransferRefused, download
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected, Unavailable
 from shared.requests import UrlsAsked
 from shared.spec import GitSource, TreeSource
@@ -52,6 +53,7 @@ async def provide(directory: AttemptDir, attempt: Attempt, courier: Courier, pla
         why = " ".join(fetched.why.split())
         write_whole(directory.source, f"state {fetched.state}\nwhy {why}\nready_unix_ns {time.time_ns()}\n".encode())
         known = {"state": fetched.state}
+    crash_point("step-ctl.after-source-before-go")
     write_once(directory.go(1), b"ok\n" if known.get("state") == "ok" else b"failed\n")
 
 

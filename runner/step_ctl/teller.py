@@ -20,6 +20,7 @@ from runner.step_ctl.masking import Mask
 from runner.step_ctl.platform_log import PlatformLog
 from runner.step_ctl.policy import Outputs, Verdict
 from runner.step_ctl.reading import Seen, StepSeen
+from shared.crash_points import crash_point
 from shared.errors import OverspillError
 from shared.facts.attempt import AttemptEnded, AttemptStarted
 from shared.facts.step import StepFact, StepSummarised
@@ -67,7 +68,9 @@ class Teller:
                     await self._run(tasks, platform)
         finally:
             platform.close()
+        crash_point("step-ctl.after-end-before-durable")
         await self._until_durable()
+        crash_point("step-ctl.after-durable-before-told")
         write_whole(self._directory.told, b"ok\n")
 
     async def _run(self, tasks: asyncio.TaskGroup, platform: PlatformLog) -> None:
@@ -84,6 +87,7 @@ class Teller:
         self._pumps[PLATFORM].end()
         for step, task in self._pumping.items():
             self._lengths[step] = await task
+        crash_point("step-ctl.after-logs-before-end")
         await self._tell_end(verdict, seen)
 
     async def _tell_end(self, verdict: Verdict, seen: Seen) -> None:
@@ -134,6 +138,7 @@ class Teller:
             await self._tell_once(fact, about)
         if step.exit is None or f"step-ended-{about}" in self._told:
             return
+        crash_point("step-ctl.after-exit-before-telling")
         left = self._outputs(step)
         ended = policy.step_ended(self._grant, self._names, step, left)
         if ended is not None:

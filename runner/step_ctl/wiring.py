@@ -17,6 +17,7 @@ from runner.step_ctl.masking import Mask
 from runner.step_ctl.teller import Teller
 from shared.adapters.nats_bus import NatsBus
 from shared.bus import Bus
+from shared.crash_points import crash_point
 from shared.credential import Credential
 from shared.errors import OverspillError, Unavailable
 from shared.flow import attempt_party
@@ -38,6 +39,7 @@ async def serve(directory: Path) -> None:
     attempt_dir = AttemptDir(directory)
     with _sole_teller(attempt_dir):
         attempt = read_attempt(attempt_dir)
+        crash_point("step-ctl.after-lock-before-bus")
         grant = attempt.grant
         with (
             telemetry("step-ctl", TelemetrySettings()),

@@ -7,6 +7,7 @@ from services.cache.model import Marker, artifact_key, source_key, used_key
 from services.cache.settings import Settings
 from shared.bus import Bus, Headers, Message
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import NotFound
 from shared.facts import JobRecord
 from shared.flow import JOBS, Ask, Job, Spec
@@ -50,6 +51,7 @@ class Door:
             await self._tell_use(asked.tenant, asked.sha256)
             return encode(SourceUploadTold(source=asked.sha256, exists=True)), {}
         await self._mark(key, self._settings.source_keep_seconds)
+        crash_point("cache.after-marker-before-source-address")
         url = await self._objects.presign(
             "PUT", key, expires_seconds=self._settings.url_seconds, size_bytes=asked.size_bytes
         )
@@ -87,6 +89,7 @@ class Door:
         for artifact in policy.artifacts_of(spec, asked.artifacts):
             key = artifact_key(who.tenant, who.job, who.epoch, artifact.name)
             await self._mark(key, artifact.expire)
+            crash_point("cache.after-marker-before-address")
             url = await self._objects.presign("PUT", key, expires_seconds=self._settings.url_seconds)
             artifacts[artifact.name] = Presigned(method="PUT", url=url, key=key, expires_unix=self._expires_unix())
         return encode(UrlsTold(source=source, artifacts=artifacts)), {}

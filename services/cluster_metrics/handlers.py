@@ -7,6 +7,7 @@ from services.cluster_metrics.model import Effect, Forget, State, TellCluster, T
 from services.cluster_metrics.settings import Settings
 from shared.bus import Bus, Message
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Poison, Unavailable, WrongSequence
 from shared.facts import ClusterSeen, MachineBeat, MachineSeen
 from shared.flow import CLUSTERS, METRICS, Beat, Buried, ClusterMetrics, MachineMetrics
@@ -116,6 +117,7 @@ class Watch:
             return
         try:
             stored = await self._bus.publish(subject, encode(seen), expect_seq=expect_seq)
+            crash_point("cluster-metrics.after-publish")
             known.seq = stored.seq
             log.debug("machine_told", cluster=seen.cluster, machine=seen.machine, state=seen.state)
         except (WrongSequence, OutcomeUnknown):

@@ -7,6 +7,7 @@ from services.cluster_metrics.handlers import Watch
 from services.cluster_metrics.settings import Settings
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
+from shared.crash_points import crash_point
 from shared.flow import Beat
 
 
@@ -16,6 +17,7 @@ async def serve(settings: Settings, bus: Bus, ready: asyncio.Event, clock: Clock
     watch = Watch(settings, bus, clock or SystemClock())
     async with bus.listen(Beat.filter()) as beats, asyncio.TaskGroup() as tasks:
         await watch.restore()
+        crash_point("cluster-metrics.after-restore-before-beats")
         bus.on_reconnect(watch.resume)
 
         async def hear() -> None:

@@ -12,6 +12,7 @@ from services.gateway.refusals import IdempotencyConflict, SourceMissing
 from services.gateway.tenants import Directory
 from shared.bus import Bus, Message
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
 from shared.facts import JobRecord
 from shared.flow import DONE, JOBS, Done, Job, Spec, Svc
@@ -67,7 +68,9 @@ class Admission:
         check_queue(tenant, await self._depth.of(tenant))
         await self._check_tree(tenant.tenant, admitted.tree)
         await self._store_spec(admitted, submission)
+        crash_point("gateway.after-spec-before-record")
         outcome = await self._create(admitted, submission)
+        crash_point("gateway.after-record-before-answer")
         if outcome.created:
             self._depth.admitted(tenant.tenant)
             log.info(

@@ -4,6 +4,7 @@ import structlog
 
 from shared.bus import Bus
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OutcomeUnknown, WrongSequence
 from shared.facts import CancelRequested, JobRecord
 from shared.flow import DONE, EVT, JOBS, Done, Evt, Job
@@ -36,6 +37,7 @@ class Cancelling:
         subject = Evt(principal.tenant, job, 0, CancelRequested.token())
         try:
             await self._bus.publish(subject, encode(fact), expect_seq=0)
+            crash_point("gateway.after-cancel-before-answer")
             log.info("cancel_requested", tenant=principal.tenant, job=job, by=principal.subject)
         except WrongSequence:
             log.debug("cancel_was_requested_before", tenant=principal.tenant, job=job)

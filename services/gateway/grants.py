@@ -5,6 +5,7 @@ import structlog
 from services.gateway.refusals import NotPlacedHere
 from services.gateway.tenants import Directory
 from shared.bus import Bus, Headers, Message
+from shared.crash_points import crash_point
 from shared.errors import NotFound
 from shared.facts import JobRecord
 from shared.flow import JOBS, Edge, Job, Spec, attempt_party
@@ -59,6 +60,7 @@ class Grants:
             tenant=asked.tenant,
             expires_seconds=record.timeout_seconds + self._margin_seconds,
         )
+        crash_point("gateway.before-grant-answer")
         log.info("attempt_granted", tenant=asked.tenant, job=asked.job, epoch=asked.epoch, machine=at.machine)
         return encode(
             Grant(

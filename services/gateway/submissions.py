@@ -10,6 +10,7 @@ from services.gateway.cancelling import Cancelling
 from services.gateway.model import Submission
 from shared.bus import CE_TYPE, TRACEPARENT, Bus, Delivery, Message
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Poison, Rejected, Unavailable
 from shared.facts import CancelRequested, JobSubmitted, SubmissionRefused
 from shared.flow import SUBMIT, Buried, Evt, Submit
@@ -60,6 +61,7 @@ class Submissions:
                 log.exception("submission_failed", subject=message.subject, seq=message.seq)
                 await self._bury(delivery, f"{type(error).__name__}: {error}")
             else:
+                crash_point("gateway.after-submission-before-ack")
                 await delivery.ack()
 
     async def _perform(self, message: Message, times_delivered: int) -> None:

@@ -16,6 +16,7 @@ from services.log_collector.reading import View
 from services.log_collector.settings import Settings
 from services.log_collector.store import PartStore, Stored, without_superseded
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError
 from shared.facts.log import LogChunk
 from shared.ids import random_id
@@ -171,9 +172,11 @@ class ActiveLogs:
             begin, first_ms, blob = grown.name.start, grown.name.first_unix_ms, grown.blob + blob
         name = PartName(begin, write.stop, first_ms, len(blob), self._writer, verdict is not None)
         await self._store.put(active.id, name, blob)
+        crash_point("log-collector.after-part-before-durable")
         if grown is not None:
             active.parts = [other for other in active.parts if other != grown.name]
             self._superseded.append(grown.name.key(active.id))
+            crash_point("log-collector.after-replacement-before-delete")
         active.parts.append(name)
         if self._logs.get(active.id) is active:
             self._keep_open(active, name, blob)

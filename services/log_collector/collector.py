@@ -11,6 +11,7 @@ from services.log_collector.partition import Checkpoints, PartitionReader
 from services.log_collector.settings import Settings
 from services.log_collector.sharing import owned_by, owner_of, partition_of
 from shared.bus import Bus
+from shared.crash_points import crash_point
 from shared.errors import OverspillError
 
 log = structlog.get_logger()
@@ -80,6 +81,7 @@ class Collector:
                     await reader.tell_checkpoint()
             except OverspillError as error:
                 log.warning("checkpoint_put_off", error=str(error))
+            crash_point("log-collector.after-checkpoint-before-delete")
             await self._logs.remove_superseded()
             self._logs.drop_idle()
 

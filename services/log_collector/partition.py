@@ -11,6 +11,7 @@ from services.log_collector.active import ActiveLogs
 from services.log_collector.model import LogId
 from services.log_collector.sharing import partition_of
 from shared.bus import Bus, Message
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts.log import LogChunk
 from shared.flow import LEASE, LOG, Buried, LogAt
@@ -141,5 +142,6 @@ class PartitionReader:
         floor = self._logs.floor(self.owns)
         seq = self.position if floor is None else min(self.position, floor - 1)
         if self._old_end is not None and seq > self._told:
+            crash_point("log-collector.after-part-before-checkpoint")
             await self._checkpoints.put(self.partition, seq)
             self._told = seq

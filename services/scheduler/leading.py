@@ -15,6 +15,7 @@ from services.scheduler.state import Fact, State
 from services.scheduler.takeover import take_over
 from shared.bus import Bus
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts import Order
 from shared.flow import ORDERS, OrderTo
@@ -76,7 +77,9 @@ class Leader:
             tasks.create_task(self._work(term, leading))
 
     async def _work(self, term: int, leading: asyncio.Event) -> None:
+        crash_point("scheduler.after-lease-before-takeover")
         await self._take_over(term)
+        crash_point("scheduler.after-takeover-before-deciding")
         leading.set()
         self._todo = asyncio.Queue()
         async with asyncio.TaskGroup() as tasks:

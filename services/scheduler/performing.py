@@ -23,6 +23,7 @@ from services.scheduler.model import (
 )
 from services.scheduler.state import Fact
 from shared.bus import CE_TYPE, Bus, Headers
+from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
 from shared.facts import AttemptAccepted, AttemptEnded, JobRecord, Order, StepEnded
 from shared.facts.core import Fact as BusFact
@@ -70,12 +71,18 @@ class Performer:
     async def _move(self, record: JobRecord, expect_seq: int) -> list[Fact]:
         record = record.model_copy(update={"write_id": random_id(), "term": self._term})
         subject = Job(record.tenant, record.job)
+        if record.ended:
+            crash_point("scheduler.after-end-before-move")
         try:
             stored = await self._bus.publish(
                 subject, encode(record), headers=headers(record, record.write_id), expect_seq=expect_seq
             )
         except (WrongSequence, OutcomeUnknown):
             return await self._read_back((record.tenant, record.job), expect_seq)
+        if record.ended:
+            crash_point("scheduler.after-final-move-before-done")
+        elif record.state is JobState.PLACED:
+            crash_point("scheduler.after-move-before-order")
         _tell_move(record)
         return [RecordSeen(record, stored.seq)]
 
@@ -94,6 +101,7 @@ class Performer:
             if found is None:
                 return [OrderGone((order.tenant, order.job), Target(order.cluster, order.target))]
             return [OrderStands(decode(Order, found.data), found.seq)]
+        crash_point("scheduler.after-order-before-landed")
         return [OrderStands(order, stored.seq)]
 
     async def _end(self, effect: EndAttempt) -> list[Fact]:
@@ -149,15 +157,18 @@ class Performer:
                 # An older job of the same id, whose record was purged long ago: the newest is the history.
                 expect_seq = found.seq
             else:
+                crash_point("scheduler.after-done-before-purge")
                 return [DoneStands(key)]
 
     async def _purge_order(self, key: Key, target: Target) -> list[Fact]:
         await self._bus.purge(ORDERS, str(OrderTo(target.cluster, target.machine, *key)))
+        crash_point("scheduler.after-purge-before-landed")
         return [OrderGone(key, target)]
 
     async def _purge_job(self, key: Key, seq: int) -> list[Fact]:
         # The record goes last: as long as it is there, nobody creates the job anew.
         await self._bus.purge(JOBS, str(Spec(*key)))
+        crash_point("scheduler.after-spec-before-record-purge")
         await self._bus.purge(JOBS, str(Job(*key)))
         return [JobGone(key, seq)]
 

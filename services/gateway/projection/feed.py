@@ -10,6 +10,7 @@ from services.gateway.projection.fold import FINAL_SEQ, Statement, fold, record_
 from services.gateway.projection.followers import Followers, JobKey
 from services.gateway.projection.writing import Anchor, Writer
 from shared.bus import Bus, Message
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts import JobRecord
 from shared.flow import DONE, EVT, JOBS, Done, Evt, Job, RecordCopy
@@ -146,6 +147,7 @@ class Feed:
             touched.add((folded.tenant, folded.job))
         newest = batch[-1]
         await self._writer.apply(statements, newest.seq, Anchor(newest.seq, newest.time_unix_ns, newest.subject))
+        crash_point("gateway.after-projection-before-followers")
         self.applied_seq = newest.seq
         self._followers.tell(touched)
 
