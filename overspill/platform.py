@@ -16,7 +16,7 @@ import orjson
 import overspill
 from overspill.embedded import nats_server, object_store, ports
 from overspill.embedded.sole import sole_user
-from overspill.embedded.supervise import Child, Children, Program, must_live
+from overspill.embedded.supervise import Child, Children, Program
 from runner.entrypoint import build
 from shared.adapters.identity import Identity
 from shared.errors import OverspillError, Rejected
@@ -119,9 +119,11 @@ class _Platform:
             nats_url = self._options.nats_url or await self._bus(identity, tasks)
             hub = await self._children.start(self._hub(nats_url, identity, where))
             agent = await self._children.start(self._agent(nats_url, identity))
-            tasks.create_task(must_live(agent))
+            # Killed, it takes what it ran with it; the next one tells from the attempts' files how they ended.
+            tasks.create_task(self._children.keep_alive(agent))
             url = await self._address(hub)
-            tasks.create_task(must_live(hub))
+            # Started again it listens at the same address: nobody need be told of it.
+            tasks.create_task(self._children.keep_alive(hub))
             ports.remember(self._data / "ports.json", self._ports)
             service = self._data / "service.creds"
             _write(service, identity.credential(service_party(TENANT), tenant=TENANT).to_file_text().encode())
