@@ -188,7 +188,9 @@ EVT = Stream(
     republish=("evt.>", "feed.>"),
 )
 SUBMIT = Stream("SUBMIT", (Submit.filter(),), policy="workqueue", discard="new", max_message_bytes=524_288)
-ORDERS = Stream("ORDERS", (OrderTo.filter(),), last_only=True, republish=("order.>", "desired.>"))
+# Not `last_only`: nothing tells a server that was killed what that limit had removed, and the message before a purged
+# one would stand again. A purge is remembered, so it has to be the one to remove all of an order's versions.
+ORDERS = Stream("ORDERS", (OrderTo.filter(),), republish=("order.>", "desired.>"))
 LOG = Stream(
     "LOG",
     (LogTo.filter(),),

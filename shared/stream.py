@@ -13,6 +13,9 @@ class Stream:
     policy: Literal["limits", "workqueue"] = "limits"
     keeps_seconds: float = 0
     last_only: bool = False
+    """One message a subject. For subjects that are never purged: after a purge and the server's violent end an older
+    one may stand again.
+    """
     max_bytes: int = -1
     max_message_bytes: int = 1_048_576
     discard: Literal["old", "new"] = "old"

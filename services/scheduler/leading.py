@@ -28,6 +28,12 @@ CANDIDACIES = 5
 """In one lease's time."""
 
 
+class BusCameBack(OverspillError):
+    """The connection was away: what we take for purged may stand again."""
+
+    code = "bus_came_back"
+
+
 class Leader:
     """Stands for the lease for ever; leads while it has it."""
 
@@ -45,6 +51,8 @@ class Leader:
         self._state, self._follower, self._lease = state, follower, lease
         self._changed = changed
         self._todo: asyncio.Queue[Effect] = asyncio.Queue()
+        self._came_back = asyncio.Event()
+        bus.on_reconnect(self._came_back.set)
 
     async def stand(self, leading: asyncio.Event) -> None:
         """Until cancelled. `leading` is set while this instance leads."""
@@ -77,16 +85,27 @@ class Leader:
             tasks.create_task(self._work(term, leading))
 
     async def _work(self, term: int, leading: asyncio.Event) -> None:
-        crash_point("scheduler.after-lease-before-takeover")
-        await self._take_over(term)
-        crash_point("scheduler.after-takeover-before-deciding")
-        leading.set()
-        self._todo = asyncio.Queue()
-        async with asyncio.TaskGroup() as tasks:
-            performer = Performer(self._bus, term)
-            for _ in range(self._settings.workers):
-                tasks.create_task(self._perform(performer))
-            tasks.create_task(self._decide())
+        while True:
+            self._came_back.clear()
+            crash_point("scheduler.after-lease-before-takeover")
+            await self._take_over(term)
+            crash_point("scheduler.after-takeover-before-deciding")
+            leading.set()
+            self._todo = asyncio.Queue()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    performer = Performer(self._bus, term)
+                    for _ in range(self._settings.workers):
+                        tasks.create_task(self._perform(performer))
+                    tasks.create_task(self._decide())
+                    tasks.create_task(self._until_it_came_back())
+            except* BusCameBack:
+                self._state.abandon()
+
+    async def _until_it_came_back(self) -> None:
+        """A server that was killed may have forgotten the last purges it confirmed: ORDERS is looked at anew."""
+        await self._came_back.wait()
+        raise BusCameBack
 
     async def _take_over(self, term: int) -> None:
         """Bring the state to the streams' ends, then see what the leader before us left undone."""

@@ -158,6 +158,23 @@ async def test_work_comes_again_until_it_is_acknowledged(bus: NatsBus) -> None:
     assert seen == [(b"0", 1), (b"1", 1), (b"2", 1), (b"1", 2)]
 
 
+async def test_what_was_purged_stays_purged_over_a_killed_server(bus: NatsBus, server: Server) -> None:
+    orders = [flow.OrderTo("c1", "m1", "acme", f"job{number}") for number in range(10)]
+    for version in (b"run", b"cancel"):
+        for order in orders:
+            await bus.publish(order, version)
+    for order in orders[::2]:
+        await bus.purge(flow.ORDERS, str(order))
+    back = asyncio.Event()
+    bus.on_reconnect(back.set)
+    server.kill()
+    server.start()
+    async with asyncio.timeout(20):
+        await back.wait()
+    standing = [(message.subject, message.data) for message in await bus.last_each(flow.ORDERS, flow.OrderTo.filter())]
+    assert standing == [(str(order), b"cancel") for order in orders[1::2]]
+
+
 async def test_work_goes_on_after_the_server_was_killed(bus: NatsBus, server: Server) -> None:
     await bus.publish(flow.Submit("acme"), b"before")
     got: asyncio.Queue[bytes] = asyncio.Queue()
