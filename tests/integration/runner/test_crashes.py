@@ -15,6 +15,14 @@ Agents = Callable[..., AgentProcess]
 SLOW = {"run": "echo once >> $OVERSPILL_WORKSPACE/runs; echo first; while [ ! -e go ]; do sleep 0.02; done; cat runs"}
 
 
+def process_of(attempt: Path, step: int) -> tuple[int, int]:
+    """Number and start of the step's command, which still runs."""
+    started = dict(line.split() for line in (attempt / "steps" / f"{step:03d}" / "started").read_text().splitlines())
+    pid, ticks = int(started["pid"]), int(started["pid_start_ticks"])
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19] == str(ticks)
+    return pid, ticks
+
+
 def step_ctl_of(attempt: Path) -> int:
     return int((attempt / "step-ctl.lock").read_text())
 
@@ -47,6 +55,57 @@ async def test_a_killed_agent_finds_its_attempts_again_twice_in_a_row(hub: Hub, 
     assert (await hub.log(order.job, 1)).data == b"first\nonce\n"
     await until_gone(agent.attempt(order))
     assert (await hub.kinds(order.job)).count("attempt-accepted") == 1
+
+
+async def test_agent_and_step_ctl_killed_twice_in_a_row_disturb_no_step_and_its_exit_code_is_told(
+    hub: Hub, agents: Agents
+) -> None:
+    agent = agents()
+    server = {"background": True, "ready": "true", "run": "echo once >> server-runs; exec sleep 1000"}
+    order = await hub.order({"steps": [server, SLOW | {"run": f"{SLOW['run']}; exit 3"}]}, agent.machine)
+    await hub.until(order.job, "step-started", 2)
+    attempt = agent.attempt(order)
+    before = {step: process_of(attempt, step) for step in (1, 2)}
+    for _ in range(2):
+        agent.signal(signal.SIGKILL)
+        os.kill(step_ctl_of(attempt), signal.SIGKILL)
+        (attempt / "step-ctl.lock").unlink()
+        agent.start()
+        await until_there(attempt / "step-ctl.lock")
+        assert {step: process_of(attempt, step) for step in (1, 2)} == before
+    (attempt / "work" / "go").touch()
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.step, ended.exit_code) == ("failed", 2, 3), agent.complaints()
+    assert (await hub.log(order.job, 2)).data == b"first\nonce\n"
+    await until_gone(attempt)
+    kinds = await hub.kinds(order.job)
+    assert [kinds.count(kind) for kind in ("attempt-accepted", "step-started", "step-ended")] == [1, 2, 2]
+    for pid, _ in before.values():
+        await until_process_gone(pid)
+
+
+async def test_a_step_that_ended_while_nobody_watched_is_told_and_the_next_one_ran_meanwhile(
+    hub: Hub, agents: Agents
+) -> None:
+    agent = agents()
+    hub.durable_open = False
+    order = await hub.order({"steps": [SLOW, {"run": "echo second"}, {"run": "exit 4"}]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    attempt = agent.attempt(order)
+    for _ in range(2):
+        agent.signal(signal.SIGKILL)
+        os.kill(step_ctl_of(attempt), signal.SIGKILL)
+        (attempt / "step-ctl.lock").unlink()
+        if not (attempt / "finish").exists():
+            (attempt / "work" / "go").touch()
+            await until_there(attempt / "finish")
+        agent.start()
+        await until_there(attempt / "step-ctl.lock")
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.step, ended.exit_code) == ("failed", 3, 4), agent.complaints()
+    hub.durable_open = True
+    assert (await hub.log(order.job, 2)).data == b"second\n"
+    await until_gone(attempt)
 
 
 async def test_agent_and_step_ctl_killed_while_the_build_ends_tell_how_it_ended(hub: Hub, agents: Agents) -> None:
