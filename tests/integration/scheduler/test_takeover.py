@@ -63,7 +63,7 @@ async def test_a_standby_leads_after_its_leaders_kill_and_nothing_is_placed_twic
             await until_leads(tmp_path / "first.log")
             with process(w, tmp_path, "second"):
                 before = [await w.submit() for _ in range(20)]
-                await _answers(w, before[0])
+                await w.ended(before[0])
                 first.send_signal(signal.SIGKILL)
                 after = [await w.submit() for _ in range(20)]
                 await until_leads(tmp_path / "second.log")
@@ -139,10 +139,6 @@ async def _most_placed_at_once(w: World) -> int:
         (placed.add if record.state is JobState.PLACED else placed.discard)(record.job)
         most = max(most, len(placed))
     return most
-
-
-async def _answers(w: World, job: str) -> None:
-    assert (await w.why(job)).state
 
 
 async def test_orders_that_a_leader_left_unwritten_are_given_by_the_next(w: World) -> None:
