@@ -124,7 +124,7 @@ class Custody:
 
     async def _keep_group(self, group: tuple[int, ...]) -> None:
         for _ in range(MAX_STARTS):
-            if self._all_ended(group):
+            if self._all_ended(group) and self._posted_on(group):
                 return
             process = self._running.get(group) or find_entrypoint(self.directory.root, group)
             if process is None:
@@ -134,7 +134,7 @@ class Custody:
             self._running[group] = process
             code = await process.gone()
             del self._running[group]
-            if self._all_ended(group):
+            if self._all_ended(group) and (code == 0 or self._posted_on(group)):
                 return
             log.warning("entrypoint_gone", job=self.key.job, epoch=self.key.epoch, steps=list(group), exit_code=code)
             if self._unknown(group):
@@ -147,6 +147,16 @@ class Custody:
 
     def _all_ended(self, group: tuple[int, ...]) -> bool:
         return all(read_whole(self.directory.step(number, "exit")) for number in group)
+
+    def _posted_on(self, group: tuple[int, ...]) -> bool:
+        """Whether what follows these steps may know that they ended: an entrypoint may die between the two. Started
+        again it runs nothing and posts.
+        """
+        if read_whole(self.directory.finish):
+            return True
+        following = group[-1] + 1
+        last = following > max(number for each in self._groups for number in each)
+        return not last and (self.directory.go(following).exists() or self.directory.cancel.exists())
 
     def _unknown(self, group: tuple[int, ...]) -> list[int]:
         """Steps that were begun and nobody can say how they ended."""

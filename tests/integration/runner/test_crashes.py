@@ -5,6 +5,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from runner.entrypoint.build import chaos_binary
 from shared.flow import Beat, Party
 from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
@@ -161,6 +164,33 @@ async def test_a_killed_entrypoint_is_an_error_of_ours_and_leaves_nothing(hub: H
         await until_process_gone(pid)
     await until_gone(agent.attempt(order))
     assert (await hub.log(order.job, 2)).data == b"begun\n"
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "entrypoint.after-turn-before-start:1",
+        "entrypoint.after-exit-before-go:1",
+        "entrypoint.after-last-exit-before-finish:1",
+    ],
+)
+@pytest.mark.parametrize("order_of_steps", ["background first", "background last"])
+async def test_an_entrypoint_killed_between_two_steps_is_started_again_and_nothing_runs_twice(
+    hub: Hub, agents: Agents, tmp_path: Path, point: str, order_of_steps: str
+) -> None:
+    ledger = tmp_path / "ledger"
+    ledger.mkdir()
+    armed = {"OVERSPILL_CRASH_AT": point, "OVERSPILL_CRASH_LEDGER": str(ledger)}
+    agent = agents(OVERSPILL_ENTRYPOINT=str(chaos_binary()), **armed)
+    server = {"background": True, "run": "exec sleep 1000"}
+    foreground = [{"run": "echo one >> runs"}, {"run": "echo two >> runs; cat runs"}]
+    steps = [server, *foreground] if order_of_steps == "background first" else [*foreground, server]
+    order = await hub.order({"steps": steps}, agent.machine)
+    ended = await hub.ended(order)
+    assert [fired.name for fired in ledger.iterdir()] == [point.removesuffix(":1")]
+    assert (ended.outcome, ended.exit_code) == ("succeeded", 0), agent.complaints()
+    assert (await hub.log(order.job, steps.index(foreground[1]) + 1)).data == b"one\ntwo\n"
+    await until_gone(agent.attempt(order))
 
 
 async def test_a_bus_outage_delays_but_ends_no_build(hub: Hub, server: BusServer, agents: Agents) -> None:
