@@ -9,7 +9,11 @@ SOURCES := shared services runner overspill
 # pytest-xdist: one worker a core, two at least, so that a hanging test is seen as such.
 WORKERS ?= 2
 
-.PHONY: demo test lint types contracts tests up clean lock
+# make chaos SEEDS=50; FIRST=17 SEEDS=1 plays seed 17 again.
+SEEDS ?= 50
+FIRST ?= 0
+
+.PHONY: demo test lint types contracts tests chaos up clean lock
 
 demo: $(VENV)/run.stamp
 	$(BIN)/overspill run examples/demo/build.yaml --no-source
@@ -31,6 +35,11 @@ contracts: $(VENV)/dev.stamp
 
 tests: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
+
+# kill -9 at every named point and at random times while jobs run: half a minute a seed on two cores.
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.chaos --first $(FIRST) --seeds $(SEEDS)
+	$(BIN)/python -m tests.chaos.takeover --kills 20
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Overspill needs Python 3.11.4 or newer; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11, 4) else 0)'
