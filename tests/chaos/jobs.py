@@ -26,6 +26,8 @@ class JobPlan:
     runs: Mapping[int, int]
     exit_code: int | None = 0
     step: int | None = None
+    codes: Mapping[int, int] = field(default_factory=dict)
+    """Exit codes of steps that exit with another than 0."""
     cancel: Cancel = "no"
     artifact: Mapping[str, bytes] = field(default_factory=dict)
     wants_tree: bool = False
@@ -95,7 +97,7 @@ def _failing(scene: Scene) -> dict[str, Any]:
     ]
     logs = {1: log, 2: b"bad\n", 4: b"cleaned\n"}
     about = {"state": "failed", "logs": logs, "runs": dict.fromkeys(logs, 1), "step": 2}
-    return {"spec": {"steps": steps}, "exit_code": 0, **about}
+    return {"spec": {"steps": steps}, "exit_code": 0, "codes": {2: 7}, **about}
 
 
 def _retried(scene: Scene) -> dict[str, Any]:

@@ -17,6 +17,7 @@ SERVICES = (
     "cache",
     "cluster-metrics",
     "nats-server",
+    "object-store",
 )
 AGENTS = ("agent-1", "agent-2")
 VICTIMS = (*SERVICES, *AGENTS, "leader", "step-ctl", "entrypoint")

@@ -95,7 +95,7 @@ class Truth:
     # One job
 
     async def _job(self, ended: Ended) -> AsyncIterator[str]:
-        for complaint in (*_verdict(ended), *_attempts(ended), *self._starts(ended)):
+        for complaint in (*_verdict(ended), *_attempts(ended), *_step_ends(ended), *self._starts(ended)):
             yield complaint
         async for complaint in self._one_truth(ended):
             yield complaint
@@ -245,10 +245,21 @@ def _attempts(ended: Ended) -> Iterator[str]:
     finals = [m for m in ended.facts if m.subject.endswith(".record") and decode(JobRecord, m.data).ended]
     if len(finals) != 1:
         yield f"the record became final {len(finals)} times"
+
+
+def _step_ends(ended: Ended) -> Iterator[str]:
+    """Each told once, with its true exit code; of the attempt that counts, all of them."""
+    for epoch, fact in _steps(ended):
+        if fact.state == "exited" and fact.exit_code != ended.plan.codes.get(fact.step, 0):
+            yield f"step {fact.step}, attempt {epoch} is said to have exited with {fact.exit_code}"
     told = Counter((epoch, fact.step) for epoch, fact in _steps(ended))
     for (epoch, step), count in told.items():
         if count > 1:
             yield f"the end of step {step}, attempt {epoch} was told {count} times"
+    if not ended.plan.cut_short and ended.record.state is not JobState.ERROR:
+        for step in ended.plan.logs:
+            if not told[ended.record.epoch, step]:
+                yield f"the end of step {step} was never told, of the attempt that counts"
 
 
 def _steps(ended: Ended) -> list[tuple[int, StepEnded]]:

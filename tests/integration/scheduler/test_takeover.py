@@ -1,6 +1,7 @@
 """Two schedulers, one leads. The leader dies in the ways leaders die."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
+from shared.adapters.nats_bus import NatsBus
+from shared.errors import Unavailable
 from shared.facts import JobRecord, Order
 from shared.flow import EVT, JOBS, ORDERS, SCHEDULER, TENANTS, Evt, Job, OrderTo
 from shared.lifecycle import JobState
@@ -194,6 +197,29 @@ async def test_the_bus_starts_anew_and_everything_goes_on(w: World) -> None:
             while not w.gateway.connected:
                 await asyncio.sleep(0.05)
             assert (await w.ended(await w.submit())).state is JobState.SUCCEEDED
+
+
+async def test_an_order_that_stands_again_after_an_outage_is_purged_again(w: World) -> None:
+    edge = await w.edge(good)
+    async with w.scheduler(), w.alive(edge), w.server.connect(w.server.identity.credential(SCHEDULER)) as bus:
+        ended = await w.submit()
+        assert (await w.done(ended)).state is JobState.SUCCEEDED
+        order = next(order for order in edge.seen if order.job == ended)
+        subject = OrderTo(order.cluster, order.target, order.tenant, order.job)
+        await _until_no_order(bus, subject)
+        # As a server that was killed may have it.
+        await bus.publish(subject, encode(order))
+        await asyncio.to_thread(w.server.restart)
+        await _until_no_order(bus, subject)
+
+
+async def _until_no_order(bus: NatsBus, subject: OrderTo) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while True:
+            with contextlib.suppress(Unavailable):
+                if await bus.last(ORDERS, subject) is None:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def test_records_of_no_sense_are_buried_and_hurt_nobody(w: World) -> None:
