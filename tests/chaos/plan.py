@@ -69,7 +69,7 @@ def plan(seed: int, jobs: int, runs: Path) -> Plan:
     return Plan(
         seed=seed,
         points=points,
-        kills=_kills(chance, {name for name, _ in points}),
+        kills=_kills(chance, {name for name, _ in points}, within_seconds=jobs / 2),
         jobs=make_jobs(chance, jobs, runs),
         spread_seconds=chance.uniform(0.5, 6.0),
     )
@@ -94,7 +94,7 @@ def _passage(chance: random.Random, name: str) -> int:
     return chance.randint(1, most)
 
 
-def _kills(chance: random.Random, points: set[str]) -> tuple[Kill, ...]:
+def _kills(chance: random.Random, points: set[str], within_seconds: float) -> tuple[Kill, ...]:
     victims = list(VICTIMS)
     if any(name.startswith("step-ctl.") for name in points):
         # Three deaths of one attempt's step-ctl in a row rightly end the attempt.
@@ -102,7 +102,7 @@ def _kills(chance: random.Random, points: set[str]) -> tuple[Kill, ...]:
     kills = []
     for _ in range(chance.randint(2, 6)):
         victim = chance.choice(victims)
-        kills.append(Kill(round(chance.uniform(0.0, 15.0), 2), victim))
+        kills.append(Kill(round(chance.uniform(0.0, within_seconds), 2), victim))
         if victim == "step-ctl":
             victims.remove(victim)
     return tuple(sorted(kills, key=lambda kill: kill.at_seconds))

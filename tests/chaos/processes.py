@@ -56,11 +56,11 @@ class Supervised:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals) -> None:
         self._stopping = True
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+                self._process.send_signal(number)
 
     async def ended(self) -> None:
         """After `stop`. Who takes too long is killed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -202,10 +203,11 @@ async def _until_ready(town: Town) -> None:
 
 
 async def _end(town: Town) -> None:
-    """Agents go first and have their say; the bus goes last."""
-    order = [*AGENTS, *(name for name in reversed(town.processes) if name not in AGENTS)]
-    for name in order:
-        if name in town.processes:
-            process = town.processes[name]
-            process.stop()
+    """Agents in order, since what they run ends with them; the others at once."""
+    agents = [process for name, process in town.processes.items() if name in AGENTS]
+    others = [process for name, process in town.processes.items() if name not in AGENTS]
+    for processes, number in ((agents, signal.SIGTERM), (others, signal.SIGKILL)):
+        for process in processes:
+            process.stop(number)
+        for process in processes:
             await process.ended()
