@@ -147,7 +147,7 @@ class LogPump:
             self._hash.update(data[self._hashed - begin :])
             self._hashed = self._at
         if not last:
-            return LogChunk(begin, data, times)
+            return LogChunk(begin, data, times, written_bytes=size)
         self._sent_last = True
         return LogChunk(begin, data, times, self._at, self._hash.hexdigest())
 
