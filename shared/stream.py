@@ -13,6 +13,8 @@ class Stream:
     policy: Literal["limits", "workqueue"] = "limits"
     keeps_seconds: float = 0
     last_only: bool = False
+    max_messages_per_subject: int = -1
+    """With `discard` new, a subject that has so many takes no more until some are gone; others go on."""
     max_bytes: int = -1
     max_message_bytes: int = 1_048_576
     discard: Literal["old", "new"] = "old"
