@@ -1,26 +1,11 @@
 """A machine that is gone for good takes bytes with it: every reader is told, and how many as far as anybody knows."""
 
-from typing import Any
-
-import httpx
-
 from shared.facts.log import LogChunk
 from shared.flow import LogTo
 from tests.integration.gateway.test_streams import Stream, bytes_of, open_stream
 from tests.integration.log_collector.steps import quick
 from tests.integration.logs.machine import Place
-
-
-async def read(place: Place, job: str, **query: Any) -> httpx.Response:
-    answer = await place.gateway.get(f"/v1/jobs/{job}/logs", params=query)
-    assert answer.status_code == 200, answer.text
-    return answer
-
-
-async def followed(place: Place, job: str, **query: Any) -> list[dict[str, Any]]:
-    path = httpx.URL(f"/v1/jobs/{job}/logs", params={"follow": "true", **query})
-    async with open_stream(place.gateway, str(path)) as response:
-        return [event["data"] async for event in Stream(response).events() if event["event"] == "log"]
+from tests.integration.logs.reading import followed, overspill, read
 
 
 async def test_a_log_that_ends_with_its_machine_says_so_at_every_door(place: Place) -> None:
@@ -45,6 +30,8 @@ async def test_a_log_that_ends_with_its_machine_says_so_at_every_door(place: Pla
         answer = await read(place, job)
         assert answer.headers["overspill-log-complete"] == "false"
         assert "an unknown number of bytes at the end of this log were lost with their machine" in answer.text
+        for command in (("logs", job, "--step", "1"), ("logs", job, "-f"), ("logs", job, "--json")):
+            assert b"an unknown number of bytes at the end of this log" in await overspill(place, *command)
         ranged = await place.gateway.get(f"/v1/jobs/{job}/logs?step=1", headers={"Range": "bytes=5-"})
         assert (ranged.content, ranged.headers["content-range"]) == (b"words\nand more\n", "bytes 5-19/*")
         assert ranged.headers["overspill-log-missing"] == "0+"
