@@ -141,6 +141,9 @@ class LogPump:
                 self._due = now + FLUSH_SECONDS
             if now < self._due:
                 return None
+        if ended and available <= CHUNK_LIMIT_BYTES and self._under_way:
+            # The end must not overtake a chunk that the bus refuses for now: it would look as if that were lost.
+            return None
         self._due = None
         return self._read(size, ended=ended)
 

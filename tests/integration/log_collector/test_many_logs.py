@@ -27,10 +27,11 @@ from shared.flow import LEASE, LOG
 from shared.ids import random_id
 from shared.settings import ObjectSettings
 from tests.contract.conftest import Server
-from tests.integration.log_collector.steps import PATIENCE_SECONDS, Step, collecting, quick, read_all
+from tests.integration.log_collector.steps import Step, collecting, quick, read_all
 from tests.integration.log_collector.test_log_crashes import collector_process
 
 CONNECTIONS = 8
+PATIENCE_SECONDS = 180
 
 
 @dataclass
