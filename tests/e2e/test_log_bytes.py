@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e import large_log
 from tests.e2e.platform import Platform
 
 KINDS = {
@@ -26,6 +27,7 @@ KINDS = {
     "lines alone": r"b'\n' * 70_000",
     "what looks like an event": r"b'\n\nevent: end\ndata: {}\n\nid: 9:9=9\n\n'",
 }
+KINDS["all of these"] = " + ".join(f"({data})" for kind, data in KINDS.items() if kind != "one line of 10 MB")
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,21 @@ def test_every_door_gives_the_bytes_the_step_wrote(job: Job, step: int, kind: st
         "in ranges": b"".join(in_ranges(job, step, len(wrote))),
         "followed live": job.live.get(step, b""),
         "followed later": together(follow(job.platform, job.id, step=step)).get(step, b""),
-        "command line": job.platform.output("logs", job.id, "--step", str(step)),
-        "command line, followed": job.platform.output("logs", job.id, "-f", "--step", str(step)),
-        "command line, as JSON": from_json(job.platform.output("logs", job.id, "--json", "--step", str(step))),
+    }
+    assert {door: hashlib.sha256(data).hexdigest() for door, data in given.items()} == dict.fromkeys(given, wanted)
+
+
+ON_THE_COMMAND_LINE = ("all of these", "one line of 10 MB", "no final newline", "nothing")
+
+
+@pytest.mark.parametrize("kind", ON_THE_COMMAND_LINE)
+def test_the_command_line_prints_the_bytes_the_step_wrote(job: Job, kind: str) -> None:
+    wanted = hashlib.sha256(eval(KINDS[kind])).hexdigest()
+    step = str(list(KINDS).index(kind) + 1)
+    given = {
+        "as it is": job.platform.output("logs", job.id, "--step", step),
+        "followed": job.platform.output("logs", job.id, "-f", "--step", step),
+        "as JSON": from_json(job.platform.output("logs", job.id, "--json", "--step", step)),
     }
     assert {door: hashlib.sha256(data).hexdigest() for door, data in given.items()} == dict.fromkeys(given, wanted)
 
@@ -118,3 +132,16 @@ def in_ranges(job: Job, step: int, size: int) -> Iterator[bytes]:
 
 def from_json(lines: bytes) -> bytes:
     return b"".join(bytes_of(json.loads(line)) for line in lines.split(b"\n") if line)
+
+
+def test_a_large_log_is_the_same_at_every_door(platform: Platform) -> None:
+    wanted = large_log.digest(64)
+    job = submit(platform, large_log.spec(64))
+    with large_log.peaks(platform.data) as peaks:
+        live = large_log.Command.start(platform, "logs", "-f", "--step", "1", job)
+        assert live.digest() == wanted
+        assert large_log.raw_digest(platform, job) == wanted
+        later = large_log.Command.start(platform, "logs", "--step", "1", job)
+        assert later.digest() == wanted
+    assert max(live.peak_bytes, later.peak_bytes) < 200 * large_log.MIB
+    assert peaks["step-ctl"] < 200 * large_log.MIB
