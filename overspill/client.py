@@ -12,7 +12,7 @@ import httpx
 
 from overspill.complaint import Complaint, Exit, NoSuch, Unreachable
 from overspill.configuration import Server
-from overspill.sse import ServerEvent, events_of
+from overspill.sse import ServerEvent, events_of, lines_of
 from shared.version import VERSION
 
 Json = dict[str, Any]
@@ -153,7 +153,7 @@ class Client:
             if answer.is_error:
                 await answer.aread()
                 self._refuse(answer)
-            yield answer.aiter_lines()
+            yield lines_of(answer.aiter_bytes())
 
     async def read(self, path: str, query: Mapping[str, str | int]) -> AsyncIterator[bytes]:
         """The bytes of a log as they are now."""

@@ -171,6 +171,10 @@ class Bus(Protocol):
         """Remove all messages on `subject` (may have wildcards); how many."""
         ...
 
+    async def purge_through(self, stream: Stream, seq: int) -> int:
+        """Remove every message up to and with `seq`, whatever its subject; how many."""
+        ...
+
     def bucket(self, bucket: Bucket) -> KeyValue: ...
 
     @property

@@ -176,6 +176,12 @@ class Buried(Subject):
 HOUR = 3600
 DAY = 24 * HOUR
 LOG_PARTITIONS = 16
+LOG_BACKLOG_CHUNKS = 8192
+"""Of one log: half a gibibyte of full chunks. A step that writes faster than logs become durable waits for itself, its
+log being on its machine's disk; the logs of others go on.
+"""
+LOG_BACKLOG_BYTES = 4 * 2**30
+"""Of all logs, while the object store is away. Less than the disk, so that facts find room when logs don't."""
 
 
 JOBS = Stream("JOBS", (Job.filter(), Spec.filter()), max_message_bytes=524_288)
@@ -195,6 +201,8 @@ LOG = Stream(
     "LOG",
     (LogTo.filter(),),
     keeps_seconds=24 * HOUR,
+    max_bytes=LOG_BACKLOG_BYTES,
+    max_messages_per_subject=LOG_BACKLOG_CHUNKS,
     discard="new",
     transform=(
         LogTo.filter(),

@@ -140,6 +140,10 @@ class LogAsked(Model):
     limit_bytes: int = Field(default=524_288, ge=1, le=524_288)
     since_unix_ms: int | None = None
     """Begin at the first byte that came at or after this instant, if that is later than `offset`."""
+    over: bool = False
+    """The attempt is over: the answer has all that ever came of the log, else it is Unavailable; and says what was
+    written.
+    """
 
 
 ANSWER = "Overspill-Answer"
@@ -158,7 +162,11 @@ class LogTold(Model):
     times: list[tuple[int, int]] = Field(default_factory=list)
     """(offset, unix milliseconds), ascending, covering the payload."""
     missing_bytes: int = 0
-    """Known to have been written but lost with their machine."""
+    """Given up before others that came: lost with their machine."""
+    written_bytes: int = 0
+    """How long the log was on its machine as far as the hub was told; asked for with `over`. Past `end`: lost, or on
+    their way.
+    """
     verified: bool | None = None
     """Whether the whole log has the sha256 the runner said; told with its last bytes. None: not known, or bytes are
     missing."""

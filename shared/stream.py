@@ -16,6 +16,8 @@ class Stream:
     """One message a subject. For subjects that are never purged: after a purge and the server's violent end an older
     one may stand again.
     """
+    max_messages_per_subject: int = -1
+    """With `discard` new, a subject that has so many takes no more until some are gone; others go on."""
     max_bytes: int = -1
     max_message_bytes: int = 1_048_576
     discard: Literal["old", "new"] = "old"

@@ -91,6 +91,14 @@ static void take(struct log *log, const char *data, size_t length) {
     if (!log->told) tell_limit(log);
 }
 
+void log_tell_dropped(struct log *log) {
+    char line[80];
+    if (!log->told) return;
+    int length = snprintf(line, sizeof line, "The log limit dropped %llu bytes.\n", (unsigned long long)log->dropped);
+    put(log, line, (size_t)length);
+    tee_write(log->tee, line, (size_t)length);
+}
+
 bool log_copy(struct log *log, int pipe) {
     static char buffer[64 * 1024]; /* a pipe's capacity; untouched, and so no memory, until a step runs */
     for (int i = 0; i < READS_BEFORE_LOOK; i++) {

@@ -23,5 +23,8 @@ void log_open(struct log *log, int step, uint64_t limit, struct tee *tee);
 /* Copies what a pipe holds now. False at its end. */
 bool log_copy(struct log *log, int pipe);
 
+/* The last line of a log that reached its limit: how many bytes it lacks. */
+void log_tell_dropped(struct log *log);
+
 void log_close(struct log *log);
 #endif

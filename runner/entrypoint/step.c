@@ -60,6 +60,7 @@ static void give_up_tries(const struct step *s, struct outcome *o) {
 }
 
 static void finish_log(struct step *s, struct outcome *o) {
+    log_tell_dropped(&s->log);
     o->log_bytes = s->log.size;
     o->log_dropped = s->log.dropped;
     if (s->log.failed && !o->message[0])

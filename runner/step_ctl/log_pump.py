@@ -23,6 +23,9 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 0.08
 """The first byte that waits never waits longer before it is sent."""
 WINDOW = 8
+"""Chunks under way at most."""
+SLOW_SECONDS = 1.0
+"""A chunk that takes longer says that the bus has much to do: fewer are under way then, one at least."""
 HASH_BLOCK_BYTES = 1_048_576
 
 
@@ -41,6 +44,7 @@ class LogPump:
         self._ended = False
         self._sent_last = False
         self._due: float | None = None
+        self._window = WINDOW
         self._under_way: deque[tuple[LogChunk, asyncio.Task[None]]] = deque()
         self._hash = hashlib.sha256()
         self._hashed = 0
@@ -71,8 +75,8 @@ class LogPump:
                 elif self._failed():
                     await self._step_back()
                     await patience.pause()
-                elif len(self._under_way) < WINDOW and (chunk := self._cut()) is not None:
-                    task = asyncio.create_task(self._courier.send(self.step, chunk))
+                elif len(self._under_way) < self._window and (chunk := self._cut()) is not None:
+                    task = asyncio.create_task(self._send(chunk))
                     task.add_done_callback(self._wake)
                     self._under_way.append((chunk, task))
                 else:
@@ -80,6 +84,13 @@ class LogPump:
         finally:
             await self._drop_under_way()
             self._close()
+
+    async def _send(self, chunk: LogChunk) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await self._courier.send(self.step, chunk)
+        is_slow = clock() - began > SLOW_SECONDS
+        self._window = max(1, self._window // 2) if is_slow else min(WINDOW, self._window + 1)
 
     def _close(self) -> None:
         self._times.close()
@@ -132,6 +143,9 @@ class LogPump:
                 self._due = now + FLUSH_SECONDS
             if now < self._due:
                 return None
+        if ended and available <= CHUNK_LIMIT_BYTES and self._under_way:
+            # The end must not overtake a chunk that the bus refuses for now: it would look as if that were lost.
+            return None
         self._due = None
         return self._read(size, ended=ended)
 
@@ -149,7 +163,7 @@ class LogPump:
             self._hash.update(data[self._hashed - begin :])
             self._hashed = self._at
         if not last:
-            return LogChunk(begin, data, times)
+            return LogChunk(begin, data, times, written_bytes=size)
         self._sent_last = True
         return LogChunk(begin, data, times, self._at, self._hash.hexdigest())
 
@@ -172,7 +186,7 @@ class LogPump:
 
     async def _wait(self) -> None:
         """Until the log has grown, the oldest chunk under way has arrived or failed, or what waits is due."""
-        due = self._due if len(self._under_way) < WINDOW else None
+        due = self._due if len(self._under_way) < self._window else None
         with suppress(TimeoutError):
             async with asyncio.timeout_at(due):
                 await self.grown.wait()

@@ -69,8 +69,8 @@ class StepView(View):
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     oom_kills: int = 0
-    log_bytes: int | None = None
-    log_dropped_bytes: int = 0
+    log_bytes: int | None = Field(default=None, description="kept of what the step wrote")
+    log_dropped_bytes: int = Field(default=0, description="past the machine's log limit; the log's last line says so")
     message: str = ""
     outputs: dict[str, str] = Field(default_factory=dict)
 

@@ -14,12 +14,11 @@ from shared.bus import Bus, Message
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts.log import LogChunk
-from shared.flow import LEASE, LOG, Buried, LogAt
+from shared.flow import LEASE, LOG, LOG_PARTITIONS, Buried, LogAt
 
 log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
-MAX_OFFSET = 10**12
 
 
 class Checkpoints:
@@ -32,6 +31,10 @@ class Checkpoints:
         entry = await self._bucket.get(self._key(partition))
         return int(entry.value) if entry is not None else 0
 
+    async def floor(self) -> int:
+        """Every chunk up to this sequence is durable, whatever its partition."""
+        return min([await self.get(partition) for partition in range(LOG_PARTITIONS)])
+
     async def put(self, partition: int, seq: int) -> None:
         await self._bucket.put(self._key(partition), str(seq).encode())
 
@@ -42,10 +45,7 @@ class Checkpoints:
 
 def chunk_of(message: Message) -> LogChunk:
     """Raises Poison."""
-    chunk = LogChunk.read(dict(message.headers), message.data)
-    if chunk.offset > MAX_OFFSET:
-        raise Poison(why=f"log chunk at {chunk.offset}: no log is that long")
-    return chunk
+    return LogChunk.read(dict(message.headers), message.data)
 
 
 class PartitionReader:
@@ -87,7 +87,10 @@ class PartitionReader:
                 newest = await self._bus.last(LOG, LogAt.filter(partition=self.partition))
                 # A stream that was made anew counts from 1 again.
                 end = newest.seq if newest is not None else 0
-                start = min(await self._checkpoints.get(self.partition), await self._bus.end_seq(LOG))
+                told, stream_end = await self._checkpoints.get(self.partition), await self._bus.end_seq(LOG)
+                start = min(told, stream_end)
+                if start < told:
+                    await self._checkpoints.put(self.partition, start)
             except OverspillError as error:
                 log.warning("partition_not_begun", partition=self.partition, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -138,10 +141,21 @@ class PartitionReader:
                     waiter.set_result(None)
             self._waiters = [(seq, waiter) for seq, waiter in self._waiters if not waiter.done()]
 
-    async def tell_checkpoint(self) -> None:
+    async def tell_checkpoint(self, stream_end: int) -> None:
+        """`stream_end`: the stream's newest sequence a moment ago."""
+        if self._old_end is None:
+            return
+        if self.position == self._told < stream_end:
+            await self._pass_others(stream_end)
         floor = self._logs.floor(self.owns)
         seq = self.position if floor is None else min(self.position, floor - 1)
-        if self._old_end is not None and seq > self._told:
+        if seq > self._told:
             crash_point("log-collector.after-part-before-checkpoint")
             await self._checkpoints.put(self.partition, seq)
             self._told = seq
+
+    async def _pass_others(self, stream_end: int) -> None:
+        """A partition that says nothing must not keep what others said from being purged."""
+        newest = await self._bus.last(LOG, LogAt.filter(partition=self.partition))
+        if newest is None or newest.seq <= self.position:
+            self.position = max(self.position, stream_end)

@@ -288,6 +288,10 @@ class NatsBus:
     async def purge(self, stream: Stream, subject: str) -> int:
         return int((await api(self, f"STREAM.PURGE.{stream.name}", {"filter": subject})).get("purged", 0))
 
+    async def purge_through(self, stream: Stream, seq: int) -> int:
+        # The server wants the first sequence to be kept.
+        return int((await api(self, f"STREAM.PURGE.{stream.name}", {"seq": seq + 1})).get("purged", 0))
+
     def bucket(self, bucket: Bucket) -> KeyValue:
         return NatsKeyValue(self, bucket)
 

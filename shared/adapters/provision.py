@@ -2,12 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from shared.adapters.nats_api import Missing, api
+import structlog
+
+from shared.adapters.nats_api import Missing, StreamFull, api
 from shared.flow import BUCKETS, STREAMS
 from shared.stream import Bucket, Stream
 
 if TYPE_CHECKING:
     from shared.adapters.nats_bus import NatsBus
+
+log = structlog.get_logger()
+
+LEAST_BOUND_BYTES = 64 * 2**20
 
 
 async def provision(bus: "NatsBus", replicas: int = 1) -> None:
@@ -19,6 +25,20 @@ async def provision(bus: "NatsBus", replicas: int = 1) -> None:
 
 
 async def _ensure(bus: "NatsBus", config: dict[str, Any]) -> None:
+    """A bound in bytes is room the server sets aside: where there is less, the bound is smaller."""
+    while True:
+        try:
+            await _create_or_update(bus, config)
+        except StreamFull:
+            if config.get("max_bytes", -1) < LEAST_BOUND_BYTES:
+                raise
+            config["max_bytes"] //= 2
+            log.warning("stream_bound_lowered", stream=config["name"], max_bytes=config["max_bytes"])
+        else:
+            return
+
+
+async def _create_or_update(bus: "NatsBus", config: dict[str, Any]) -> None:
     name = config["name"]
     try:
         await api(bus, f"STREAM.INFO.{name}")
@@ -43,8 +63,9 @@ def stream_config(stream: Stream, replicas: int) -> dict[str, Any]:
         "max_age": _ns(stream.keeps_seconds),
         "max_bytes": stream.max_bytes,
         "max_msg_size": stream.max_message_bytes,
-        "max_msgs_per_subject": 1 if stream.last_only else -1,
+        "max_msgs_per_subject": 1 if stream.last_only else stream.max_messages_per_subject,
         "discard": stream.discard,
+        "discard_new_per_subject": stream.discard == "new" and stream.max_messages_per_subject > 0,
         "duplicate_window": _ns(stream.duplicate_window_seconds),
         "allow_direct": True,
         "deny_delete": False,

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from shared import flow
+from shared.adapters.nats_api import api
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.provision import provision
 from shared.bus import Message
@@ -244,6 +246,29 @@ async def test_provisioning_twice_changes_nothing(bus: NatsBus) -> None:
     assert await bus.end_seq(flow.JOBS) == 1
     assert await bus.purge(flow.JOBS, str(JOB)) == 1
     assert await bus.last(flow.JOBS, JOB) is None
+
+
+async def test_a_stream_is_purged_up_to_a_sequence_and_goes_on_counting(bus: NatsBus) -> None:
+    for number in range(5):
+        await bus.publish(str(flow.Buried(f"s{number}")), b"x")
+    assert await bus.purge_through(flow.DLQ, 3) == 3
+    assert [message.seq async for message in bus.read(flow.DLQ, from_seq=1)] == [4, 5]
+    assert await bus.purge_through(flow.DLQ, 5) == 2
+    assert (await bus.publish(str(flow.Buried("s")), b"x")).seq == 6
+
+
+async def test_a_stream_that_asks_for_more_room_than_there_is_gets_less(tmp_path: Path) -> None:
+    server = Server(tmp_path, max_file_bytes=500 * 2**20)
+    server.start()
+    try:
+        async with NatsBus.connect(server.url) as bus:
+            await provision(bus)
+            await bus.publish(flow.LogTo("t", "j", 1, 1), b"x")
+            told = await api(bus, "STREAM.INFO.LOG")
+            assert 64 * 2**20 <= told["config"]["max_bytes"] < 500 * 2**20
+            await provision(bus)
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("status", ["100", "408", "409", "503"])

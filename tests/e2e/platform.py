@@ -81,6 +81,19 @@ class Platform:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
+    def output(self, *arguments: str) -> bytes:
+        """What it prints, byte for byte, when all goes well."""
+        done = subprocess.run(
+            [*OVERSPILL, *arguments],
+            capture_output=True,
+            env=self.environment(),
+            cwd=self.home,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout
+
     def popen(self, *arguments: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [*OVERSPILL, *arguments],

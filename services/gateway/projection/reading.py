@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.gateway.log_reading.missing import AttemptLogs
 from services.gateway.projection.schema import open_for_reading
 from services.gateway.refusals import BadRequest
 from shared.facts import ArtifactStored, AttemptEnded, JobRecord, StepEnded
@@ -161,6 +162,9 @@ class Reading:
         rows = await self._run(lambda db: db.execute(sql, (tenant, job, after_seq, limit)).fetchall())
         return [Event(*row) for row in rows]
 
+    async def attempt_logs(self, tenant: str, job: str, epoch: int) -> AttemptLogs:
+        return await self._run(lambda db: _attempt_logs(db, (tenant, job, epoch)))
+
     async def summaries(self, tenant: str, job: str, epoch: int) -> list[tuple[int, str]]:
         """(step, markdown) in step order."""
         sql = "SELECT step, markdown FROM summaries WHERE tenant = ? AND job = ? AND epoch = ? ORDER BY step"
@@ -240,6 +244,17 @@ def _picture(db: sqlite3.Connection, tenant: str, job: str) -> JobPicture | None
         tuple(_attempt_row(row) for row in attempts),
         tuple(_step_row(row) for row in steps),
         tuple(decode(ArtifactStored, fact) for (fact,) in artifacts),
+    )
+
+
+def _attempt_logs(db: sqlite3.Connection, key: tuple[str, str, int]) -> AttemptLogs:
+    which = "WHERE tenant = ? AND job = ? AND epoch = ?"
+    started_ns, ended = db.execute(f"SELECT started_ns, ended FROM attempts {which}", key).fetchone() or (None, None)  # noqa: S608
+    steps = db.execute(f"SELECT step, ended FROM steps {which}", key).fetchall()  # noqa: S608
+    return AttemptLogs(
+        started_ns is not None,
+        ended is not None and decode(AttemptEnded, ended).spans is not None,
+        {step: decode(StepEnded, fact).log_bytes if fact else None for step, fact in steps},
     )
 
 

@@ -84,8 +84,12 @@ class _Stream:
         follow = self._follow
         passed = record.ended or record.epoch > self._epoch
         if follow is not None and (self._must_look or passed):
-            async for piece in follow.catch_up():
+            async for piece in follow.catch_up(over=passed):
                 yield self._log(piece)
+            if passed:
+                facts = await self._desk.reading.attempt_logs(self._asked.tenant, self._asked.job, self._epoch)
+                for piece in follow.missing_ends(facts):
+                    yield self._log(piece)
         self._must_look = False
         if follow is not None and not record.ended and record.epoch > self._epoch and self._asked.epoch is None:
             self._follow, self._must_look = await self._begin(record.epoch), True
@@ -141,6 +145,10 @@ class _Stream:
         }
         if piece.times:
             data["times"] = piece.times
-        if piece.missing_bytes:
-            data["missing_bytes"] = piece.missing_bytes
+        if piece.missing is not None:
+            data |= {
+                "missing_bytes": piece.missing.count_bytes,
+                "missing_at_least": piece.missing.at_least,
+                "notice": piece.missing.notice,
+            }
         return sse("log", data, log_id(piece.epoch, offsets))

@@ -111,3 +111,25 @@ async def test_secrets_are_covered_also_across_chunks(tmp_path: Path) -> None:
     pump.end()
     await pump.run()
     assert courier.log() == data.replace(b"s3cret", b"******")
+
+
+async def test_the_end_of_a_log_never_overtakes_a_chunk_that_is_refused(tmp_path: Path) -> None:
+    """A full bus takes the small last chunk where it had no room for the large one before."""
+
+    class Full(Courier):
+        refusals = 3
+
+        async def send(self, step: int, chunk: LogChunk) -> None:
+            if chunk.offset == 65_536 and self.refusals:
+                self.refusals -= 1
+                raise Unavailable(what="bus", why="full")
+            assert not chunk.last or not self.refusals
+            await super().send(step, chunk)
+
+    data = random.Random(2).randbytes(65_536 * 2 + 10)
+    (tmp_path / "log").write_bytes(data)
+    courier = Full()
+    pump = LogPump(1, tmp_path, courier, Mask())  # type: ignore[arg-type]
+    pump.end()
+    assert await pump.run() == len(data)
+    assert courier.log() == data
