@@ -1,7 +1,6 @@
 """One machine's agent: what is here, and the one place that performs effects."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from runner.agent.claiming import ORDER_FILE, ClaimedBefore, Claims
+from runner.agent.claiming import ORDER_FILE, Began, ClaimedBefore, Claims
 from runner.agent.custody import Custody, Means
 from runner.agent.disposal import discard, empty_all
 from runner.agent.model import Claim, Decline, Effect, End, Hold, Key, Local, Refuse, Release, View
@@ -135,20 +134,31 @@ class Agent:
             self._intents.add(Key.of(order))
             return
         log.info("attempt_adopted", job=order.job, epoch=order.epoch)
-        self._take(tasks, order, directory, read_attempt(directory).grant, fresh=False)
+        attempt = read_attempt(directory)
+        custody = self._take(tasks, order, directory, attempt.grant, fresh=False)
+        if attempt.on_lost == "rerun-fenced" and attempt.boot_id not in (None, self._claims.boot_id):
+            custody.end("fenced")  # the machine was started anew: since when it had no contact, nobody knows
 
     # Effects
 
-    def reconcile(self, tasks: asyncio.TaskGroup) -> None:
+    def reconcile(self, tasks: asyncio.TaskGroup) -> bool:
+        """Do what the orders ask. False when a part of it could not be done and is to be tried again."""
+        done = True
         view = View(
             self.book.orders, self.book.complete, self.locals(), frozenset(self._settled), self._capacity, self.draining
         )
         for effect in reconcile(view):
-            self._perform(effect, tasks)
+            try:
+                self._perform(effect, tasks)
+            except OSError as error:
+                # One attempt's disk trouble is not the others'; what is not done is found to be done again.
+                done = False
+                log.error("effect_failed", effect=repr(effect)[:200], why=str(error))  # noqa: TRY400 - the reason is all
         if self.book.complete:
             for key in self._intents - self.book.orders.keys() - self._claiming.keys():
                 tasks.create_task(asyncio.to_thread(discard, self._attempts / key.name))
             self._intents.clear()
+        return done
 
     def _perform(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:
@@ -180,12 +190,14 @@ class Agent:
         await self._remove(key)
 
     async def _claim(self, claiming: Claiming, tasks: asyncio.TaskGroup) -> None:
-        order, key, began = claiming.order, Key.of(claiming.order), time.time_ns()
+        order, key, began = claiming.order, Key.of(claiming.order), Began()
         try:
             grant = await claiming.asking
             crash_point("agent.after-claim-before-layout")
             _check_runnable(grant)
             directory = await asyncio.to_thread(self._claims.lay_out, order, grant, began)
+            if claiming.ending is not None:
+                raise asyncio.CancelledError  # noqa: TRY301 - as if it had come while we were still asking
             crash_point("agent.after-layout-before-start")
             self._take(tasks, order, directory, grant, fresh=True)
         except* (OverspillError, OSError) as errors:
@@ -219,7 +231,7 @@ class Agent:
 
     def _take(
         self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant, *, fresh: bool
-    ) -> None:
+    ) -> Custody:
         key = Key.of(order)
         custody = Custody(key, order.needs, directory, groups(grant.spec), self._means)
         if fresh:
@@ -228,6 +240,7 @@ class Agent:
             log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
         self._custodies[key] = custody
         tasks.create_task(self._keep(custody))
+        return custody
 
     async def _keep(self, custody: Custody) -> None:
         failed = False
@@ -236,7 +249,7 @@ class Agent:
         except* OSError as errors:
             # One attempt's disk trouble is not the others'. Its directory stays, for the next start of an agent.
             log.exception("custody_failed", job=custody.key.job, epoch=custody.key.epoch)
-            custody.end("stale")
+            await custody.abandon()
             await self._claims.tell_ended(custody.key, "error", Reason.SETUP_FAILED, str(errors.exceptions[0]))
             del self._custodies[custody.key]
             self._settle(custody.key)

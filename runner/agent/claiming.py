@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -13,7 +13,7 @@ from runner.agent.cgroups import Cgroups
 from runner.agent.model import Key
 from runner.protocol.attempt import Attempt, write_attempt
 from runner.protocol.directory import AttemptDir, write_whole
-from runner.protocol.layout import Place, PlannedFile, Whose, layout
+from runner.protocol.layout import Fence, Place, PlannedFile, Whose, layout
 from shared.bus import CE_TYPE, Bus
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Unavailable, WrongSequence
@@ -30,12 +30,26 @@ log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
 ORDER_FILE = "order.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class ClaimedBefore(OverspillError):
     """Attempt {epoch} of job {job} was accepted before, and nothing of it is here."""
 
     code = "claimed_before"
+
+
+def boot_ns() -> int:
+    """CLOCK_BOOTTIME: monotonic, and goes on while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """When the claim was made."""
+
+    unix_ns: int = field(default_factory=time.time_ns)
+    boot_ns: int = field(default_factory=boot_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,8 @@ class Machine:
     machine: str
     attempts: Path
     contact_file: Path
+    """Where this agent notes when the hub last told it its orders: what the fence of `rerun-fenced` goes by."""
+    boot_id: str
     entrypoint: Path
     environment: Mapping[str, str]
     home_files: tuple[Path, ...]
@@ -62,6 +78,11 @@ class Claims:
         self._bus = bus
         self._machine = machine
         self._cgroups = cgroups
+
+    @property
+    def boot_id(self) -> str:
+        """Of this machine since it was last started."""
+        return self._machine.boot_id
 
     async def claim(self, order: Order) -> Grant:
         """Both the hub's word that the attempt is ours and what it needs. Raises ClaimedBefore, Rejected."""
@@ -151,7 +172,7 @@ class Claims:
             Evt(fact.tenant, fact.job, fact.epoch, fact.token()), encode(fact), headers=headers, expect_seq=0
         )
 
-    def lay_out(self, order: Order, grant: Grant, accepted_unix_ns: int) -> AttemptDir:
+    def lay_out(self, order: Order, grant: Grant, began: Began) -> AttemptDir:
         """Write the attempt's files; attempt.json comes last and makes it one. Blocking. Raises Unrunnable."""
         machine, key = self._machine, Key.of(order)
         directory = AttemptDir(machine.attempts / key.name)
@@ -160,6 +181,9 @@ class Claims:
             directory,
             machine.environment,
             grace_ms=round(machine.grace_seconds * 1000),
+            fence=Fence(machine.contact_file, began.boot_ns, order.fence_seconds)
+            if order.on_lost == "rerun-fenced"
+            else None,
             log_limit_bytes=machine.log_limit_bytes,
             cgroups=self._cgroups.prepare(key.name, numbers, order.needs.memory_bytes),
         )
@@ -178,10 +202,10 @@ class Claims:
                 on_lost=order.on_lost,
                 fence_seconds=order.fence_seconds,
                 timeout_seconds=order.timeout_seconds,
-                accepted_unix_ns=accepted_unix_ns,
+                accepted_unix_ns=began.unix_ns,
                 ready_unix_ns=now if grant.spec.source == "none" else None,
-                deadline_boot_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME) + timeout_ns,
-                contact_file=machine.contact_file,
+                deadline_boot_ns=boot_ns() + timeout_ns,
+                boot_id=machine.boot_id,
                 entrypoint=machine.entrypoint,
                 helper_env=dict(machine.environment),
             ),
@@ -201,6 +225,7 @@ def _write(directory: AttemptDir, steps: int, files: list[PlannedFile]) -> None:
         path.mkdir(parents=True, exist_ok=True)
     for number in range(steps + 1):
         directory.step(number).mkdir(parents=True, exist_ok=True)
+    directory.reserve()
     for file in files:
         path = directory.root / file.path
         path.write_bytes(file.data)

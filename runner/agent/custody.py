@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from runner.agent.cgroups import Cgroups
+from runner.agent.disposal import clear
 from runner.agent.model import Key, Local
 from runner.agent.processes import Process, entrypoint_command, find_entrypoint, kill_steps, start
 from runner.agent.tellers import Tellers, find_teller
@@ -169,21 +170,37 @@ class Custody:
     async def _give_up(self, group: tuple[int, ...]) -> None:
         """No process will end these steps: say so, and leave nothing of them running."""
         crash_point("agent.after-loss-before-killing")
-        self._means.cgroups.kill(self.directory.root.name, group)
-        await asyncio.to_thread(kill_steps, self.directory.work, group)
+        await self._kill_left(group)
         self.directory.lost(0).parent.mkdir(exist_ok=True)
         unknown = self._unknown(group)
         for number in group:
             if read_whole(self.directory.step(number, "exit")):
                 continue
             why = "was started and nobody knows how it ended" if number in unknown else "was not begun"
-            write_whole(
-                self.directory.lost(number), f"the process meant to run step {number} is gone; it {why}\n".encode()
-            )
+            note = f"the process meant to run step {number} is gone; it {why}\n".encode()
+            try:
+                write_whole(self.directory.lost(number), note)
+            except OSError as error:
+                log.warning("lost_not_noted", job=self.key.job, step=number, why=str(error))
+                # An attempt that lost a step stores no artifact: what it worked on may make room.
+                await asyncio.to_thread(clear, self.directory.work)
+                write_whole(self.directory.lost(number), note)
         for other, process in self._running.items():
             if other != group:
                 process.signal(signal.SIGTERM)
         self._end_later()
+
+    async def _kill_left(self, steps: Sequence[int]) -> None:
+        """What runs of these steps though no entrypoint is there for it."""
+        self._means.cgroups.kill(self.directory.root.name, steps)
+        await asyncio.to_thread(kill_steps, self.directory.work, steps)
+
+    async def abandon(self) -> None:
+        """Leave nothing running of an attempt that can't be kept."""
+        if self._ender is not None:
+            self._ender.cancel()
+        self._kill()
+        await self._kill_left([number for group in self._groups for number in group])
 
     # Step-ctl
 
@@ -201,8 +218,9 @@ class Custody:
             failures = failures + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 1
             log.warning("step_ctl_gone", job=self.key.job, epoch=self.key.epoch, exit_code=code, failures=failures)
             if failures == MAX_STARTS:
-                await self._means.give_up(self.key, f"step-ctl ended {failures} times in a row, last with {code}")
                 self.end("stale")
+                await self._over.wait()  # the end is told when nothing runs any more: the job may begin elsewhere then
+                await self._means.give_up(self.key, f"step-ctl ended {failures} times in a row, last with {code}")
             if time.time() - born > self._means.keep_untold_seconds:
                 log.error(
                     "attempt_never_told", job=self.key.job, epoch=self.key.epoch, directory=str(self.directory.root)

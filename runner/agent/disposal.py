@@ -34,6 +34,12 @@ def empty(trash: Path) -> None:
         log.warning("attempt_not_deleted", directory=str(trash))
 
 
+def clear(directory: Path) -> None:
+    """Delete all that is in a directory. Blocking."""
+    shutil.rmtree(directory, onerror=_make_writable)
+    directory.mkdir(exist_ok=True)
+
+
 def empty_all(attempts: Path) -> None:
     """What a former agent could not finish."""
     for path in attempts.glob(f"{TRASH}*"):

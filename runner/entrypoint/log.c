@@ -19,8 +19,7 @@ static int open_to_append(int step, const char *name, uint64_t *size) {
     char path[PATH_MAX_BYTES];
     struct stat about;
     int fd = open(step_path(path, step, name), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (fd < 0 || fstat(fd, &about) != 0) give_up("can't open %s: %s", path, strerror(errno));
-    *size = (uint64_t)about.st_size;
+    *size = fd >= 0 && fstat(fd, &about) == 0 ? (uint64_t)about.st_size : 0;
     return fd;
 }
 
@@ -28,12 +27,14 @@ void log_open(struct log *log, int step, uint64_t limit, struct tee *tee) {
     uint64_t index_size;
     *log = (struct log){.tee = tee, .limit = limit};
     log->fd = open_to_append(step, "log", &log->size);
+    if (log->fd < 0) log->failed = errno;
     log->index = open_to_append(step, "log.idx", &index_size);
+    if (log->index < 0 && !log->failed) log->failed = errno;
 }
 
 void log_close(struct log *log) {
-    close(log->fd);
-    close(log->index);
+    if (log->fd >= 0) close(log->fd);
+    if (log->index >= 0) close(log->index);
 }
 
 /* Bytes the disk won't take count as dropped; the step goes on, and its exit says why. */

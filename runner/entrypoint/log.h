@@ -7,7 +7,7 @@
 #include "tee.h"
 
 struct log {
-    int fd, index;
+    int fd, index;                 /* -1: could not be opened */
     struct tee *tee;
     uint64_t size, limit, dropped; /* bytes; limit 0: none */
     uint64_t stamp_at;             /* monotonic: when the next log.idx record may be written */
@@ -17,7 +17,7 @@ struct log {
     int failed;                    /* errno of the first write that failed, 0: none did */
 };
 
-/* Opens `steps/NNN/log` and its index to append to. Gives up when it can't. */
+/* Opens `steps/NNN/log` and its index to append to. What can't be opened keeps nothing, and `failed` says why. */
 void log_open(struct log *log, int step, uint64_t limit, struct tee *tee);
 
 /* Copies what a pipe holds now. False at its end. */

@@ -34,8 +34,8 @@ class Attempt(Model):
     """When the workspace was ready, if the edge made it so itself: there is no source to fetch."""
     deadline_boot_ns: int
     """The job's timeout on this machine's CLOCK_BOOTTIME."""
-    contact_file: Path
-    """Where the edge notes when the hub last answered it (CLOCK_BOOTTIME, ns): what `rerun-fenced` goes by."""
+    boot_id: str | None = None
+    """Of the machine when the attempt was laid out: after another start of it nothing on CLOCK_BOOTTIME holds."""
     entrypoint: Path
     """The binary; its `guard` is what helper commands of step-ctl run under."""
     helper_env: dict[str, str] = Field(default_factory=dict)

@@ -55,7 +55,9 @@ class Keeper:
             number = self._attempt.grant.spec.artifacts.index(artifact)
             worse = await self._keep_one(number, artifact)
             if worse is not None and verdict.outcome == "succeeded":
-                verdict = Verdict(worse.outcome, worse.reason, worse.message, None, verdict.exit_code)
+                # The last exit code is recorded: an error that names its step is not run again.
+                last = len(self._attempt.grant.spec.steps) if worse.outcome == "error" else None
+                verdict = Verdict(worse.outcome, worse.reason, worse.message, last, verdict.exit_code)
         return verdict
 
     async def _keep_one(self, number: int, artifact: Artifact) -> Verdict | None:
@@ -69,7 +71,13 @@ class Keeper:
                 return self._complain("failed", Reason.ARTIFACT_MISSING, str(error))
             except OverspillError as error:
                 return self._complain("error", Reason.OBJECT_STORE_UNAVAILABLE, str(error))
+<<<<<<< HEAD
             crash_point("step-ctl.after-upload-before-telling")
+=======
+            except OSError as error:
+                message = f"Artifact {artifact.name!r}: the machine could not pack it: {error}"
+                return self._complain("error", Reason.SETUP_FAILED, message)
+>>>>>>> 85b962a (The entrypoint itself keeps the fence, and what ends an attempt has its disk space beforehand)
             if fact is None:
                 paths = ", ".join(artifact.paths)
                 message = f"Artifact {artifact.name!r}: nothing in the workspace matches {paths}"

@@ -100,7 +100,9 @@ def _of_source(seen: Seen) -> Verdict | None:
         case "failed":
             return Verdict("failed", Reason.SOURCE_UNAVAILABLE, why)
         case "error":
-            return Verdict("error", Reason.OBJECT_STORE_UNAVAILABLE, why)
+            reason = seen.source.get("reason")
+            known = reason == Reason.SETUP_FAILED.value
+            return Verdict("error", Reason.SETUP_FAILED if known else Reason.OBJECT_STORE_UNAVAILABLE, why)
         case _:
             return None
 

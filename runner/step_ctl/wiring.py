@@ -12,7 +12,7 @@ import structlog
 from runner.protocol.attempt import Attempt, read_attempt
 from runner.protocol.directory import AttemptDir
 from runner.step_ctl.courier import Courier
-from runner.step_ctl.guardians import keep_deadline, keep_fence
+from runner.step_ctl.guardians import keep_deadline
 from runner.step_ctl.masking import Mask
 from runner.step_ctl.teller import Teller
 from shared.adapters.nats_bus import NatsBus
@@ -46,17 +46,13 @@ async def serve(directory: Path) -> None:
             continue_trace(grant.traceparent),
             span("attempt", attributes={"overspill.job": grant.job, "overspill.epoch": grant.epoch}),
         ):
-            guards = [
-                asyncio.create_task(keep_deadline(attempt_dir, attempt)),
-                asyncio.create_task(keep_fence(attempt_dir, attempt)),
-            ]
+            deadline = asyncio.create_task(keep_deadline(attempt_dir, attempt))
             try:
                 async with _connected(attempt) as bus:
                     await Teller(attempt_dir, attempt, Courier(bus, attempt), Mask()).run()
             finally:
-                for guard in guards:
-                    guard.cancel()
-                await asyncio.gather(*guards, return_exceptions=True)
+                deadline.cancel()
+                await asyncio.gather(deadline, return_exceptions=True)
 
 
 @contextmanager
@@ -70,8 +66,8 @@ def _sole_teller(directory: AttemptDir) -> Iterator[None]:
     except BlockingIOError:
         os.close(fd)
         raise AlreadyTold(directory=directory.root) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    # Cut afterwards: on a full disk the place of the last pid is kept for this one.
+    os.ftruncate(fd, os.pwrite(fd, f"{os.getpid()}\n".encode(), 0))
     try:
         yield
     finally:

@@ -105,7 +105,7 @@ def _while_queued(state: State, job: Job, now: float) -> Effect | None:
     stale = _revoke_others(state, job, None)
     if stale is not None:
         return stale
-    not_before = (record.not_before_unix_ns or 0) / NS
+    not_before = max((record.not_before_unix_ns or 0) / NS, _fenced_until(state, job))
     if now < not_before:
         state.wake(job, not_before)
         return None
@@ -113,6 +113,17 @@ def _while_queued(state: State, job: Job, now: float) -> Effect | None:
         state.wake(job, give_up)
         state.lanes.add(job.want, job.order_key)
     return None
+
+
+def _fenced_until(state: State, job: Job) -> float:
+    """Until the order of the attempt before was revoked its machine, come back, could still be told to run it: its fence
+    counts from there.
+    """
+    record = job.record
+    if not record.past_attempts or not verdict.needs_fence(record, record.past_attempts[-1].reason):
+        return 0.0
+    delay = state.rules.fence_seconds + state.rules.fence_margin_seconds
+    return max((order.since + delay for order in job.orders.values() if order.epoch == record.epoch), default=0.0)
 
 
 def _while_placed(state: State, job: Job, now: float) -> Effect | None:

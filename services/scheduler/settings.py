@@ -15,7 +15,7 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(
         default=2.0, ge=0, description="before an attempt that failed for our fault is tried anew"
     )
-    fence_seconds: float = Field(default=30.0, gt=0, description="a fenced runner ends itself after this long alone")
+    fence_seconds: float = Field(default=30.0, gt=0, description="a fenced attempt is gone after this long alone")
     fence_margin_seconds: float = Field(default=10.0, ge=0, description="a fenced rerun waits this much longer")
     kill_grace_seconds: float = Field(default=10.0, ge=0, description="what steps get between SIGTERM and SIGKILL")
     confirm_seconds: float = Field(default=30.0, gt=0, description="to confirm an end beyond the steps' grace")

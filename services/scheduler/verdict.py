@@ -92,9 +92,14 @@ def _may_run_again(record: JobRecord, ended: AttemptEnded, reason: Reason) -> bo
     return not (record.on_lost == "fail" and reason in _LOST)
 
 
+def needs_fence(record: JobRecord, reason: Reason) -> bool:
+    """Whether an attempt that ended so may still run somewhere, and the next one may not begin before it can't."""
+    return record.on_lost == "rerun-fenced" and reason in _AT_ONCE
+
+
 def _again(record: JobRecord, reason: Reason, message: str, rules: Rules, now_ns: int) -> JobRecord:
     delay = 0.0 if reason in _AT_ONCE else rules.retry_seconds * 2 ** (record.epoch - 1)
-    if record.on_lost == "rerun-fenced" and reason in _LOST:
+    if needs_fence(record, reason):
         delay = rules.fence_seconds + rules.fence_margin_seconds
     return record.model_copy(
         update={
