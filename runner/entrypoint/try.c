@@ -246,6 +246,7 @@ void try_run(struct step *s, struct outcome *o) {
     s->timeout_at = s->config->timeout_ms ? after_ms(now, s->config->timeout_ms) : NEVER;
     s->ready_by = after_ms(now, s->config->ready_timeout_ms);
     if (!start_command(s, o)) return;
+    log_reserve(&s->log); /* now that the command runs, it costs it no time */
     supervise(s);
     size_t left = clean_up(s);
     tell_status(s, o);

@@ -140,6 +140,7 @@ class AttemptDir:
         """Take the disk space for what ends an attempt: that goes through on a full disk too."""
         for path in (self.cancel, self.told, self.source):
             _reserved(path).write_bytes(b" " * RESERVED_BYTES)
+        self.teller_lock.write_bytes(b" " * RESERVED_BYTES)
 
     def end(self, word: CancelWord) -> bool:
         """Ask every entrypoint to end its steps. The first word stands; False when there is one already."""

@@ -2,7 +2,6 @@
 once.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from runner.protocol.attempt import Attempt
 from runner.protocol.directory import AttemptDir, read_whole, write_whole
 from runner.step_ctl.artifacts import ArtifactTooLarge, find, pack
+from runner.step_ctl.aside import aside
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.platform_log import PlatformLog
 from runner.step_ctl.policy import Verdict
@@ -94,14 +94,14 @@ class Keeper:
 
     async def _store(self, number: int, artifact: Artifact) -> ArtifactStored | None:
         began = time.monotonic()
-        matches = await asyncio.to_thread(find, self._directory.work, artifact.paths)
+        matches = await aside(find, self._directory.work, artifact.paths)
         for line in matches.left_out:
             self._platform.line(f"Artifact {artifact.name!r}: {line}; left out")
         if not matches.paths:
             return None
         target = self._directory.step(0, f"artifact-{number}.tar.gz")
         try:
-            packed = await asyncio.to_thread(pack, self._directory.work, matches.paths, target, artifact.name)
+            packed = await aside(pack, self._directory.work, matches.paths, target, artifact.name)
             presigned = await self._upload(artifact.name, target)
         finally:
             target.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ class Keeper:
         while True:
             try:
                 address = await self._address(name)
-                await asyncio.to_thread(upload, address, source)
+                await aside(upload, address, source)
             except Unavailable as error:
                 if time.monotonic() >= until:
                     raise

@@ -155,6 +155,17 @@ _ENDINGS: dict[str, tuple[Outcome, Reason, str]] = {
 }
 
 
+def ended_while_keeping(seen: Seen, attempt: Attempt, verdict: Verdict) -> Verdict:
+    """What `cancel` makes of a verdict whose artifacts were being stored: success it is none without them."""
+    if verdict.outcome != "succeeded":
+        return verdict
+    outcome, reason, message = _ENDINGS.get(seen.cancel or "cancel", _ENDINGS["cancel"])
+    told = message.format(attempt=attempt)
+    return Verdict(
+        outcome, reason, f"{told}; ended while artifacts were stored".removeprefix("; "), None, verdict.exit_code
+    )
+
+
 def _of_lost_step(seen: Seen, code: int | None) -> Verdict | None:
     for step in seen.steps:
         if step.lost is not None:

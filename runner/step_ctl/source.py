@@ -12,6 +12,7 @@ from typing import Literal
 
 from runner.protocol.attempt import Attempt
 from runner.protocol.directory import RESERVED_BYTES, AttemptDir, read_fields, write_once, write_whole
+from runner.step_ctl.aside import aside
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.guarded import run_guarded
 from runner.step_ctl.platform_log import PlatformLog
@@ -116,7 +117,7 @@ async def _download(target: Path, courier: Courier, platform: PlatformLog) -> tu
             told = await courier.ask_urls(UrlsAsked(source=True))
             if told.source is None:
                 raise SourceUnusable(why="the uploaded tree is not there any more; upload it again")
-            return await asyncio.to_thread(download, told.source, target)
+            return await aside(download, told.source, target)
         except TransferRefused as error:
             raise SourceUnusable(why=str(error)) from error
         except Unavailable as error:

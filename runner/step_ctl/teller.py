@@ -81,7 +81,7 @@ class Teller:
         with suppress(asyncio.CancelledError):
             await fetching
         with span("keep artifacts"):
-            verdict = await Keeper(self._directory, self._attempt, self._courier, platform).keep(verdict)
+            verdict = await self._keep(verdict, seen, platform)
         if verdict.message:
             platform.line(verdict.message)
         self._pumps[PLATFORM].end()
@@ -89,6 +89,31 @@ class Teller:
             self._lengths[step] = await task
         crash_point("step-ctl.after-logs-before-end")
         await self._tell_end(verdict, seen)
+
+    async def _keep(self, verdict: Verdict, seen: Seen, platform: PlatformLog) -> Verdict:
+        """Store what artifacts the verdict calls for. Who ends the attempt meanwhile does not wait for the rest."""
+        keeper = Keeper(self._directory, self._attempt, self._courier, platform)
+        if seen.cancel is not None:
+            return await keeper.keep(verdict)
+        keeping = asyncio.create_task(keeper.keep(verdict))
+        ending = asyncio.create_task(self._until_cancelled(seen))
+        try:
+            await asyncio.wait((keeping, ending), return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                return keeping.result()
+            return policy.ended_while_keeping(ending.result(), self._attempt, verdict)
+        finally:
+            keeping.cancel()
+            ending.cancel()
+            await asyncio.gather(keeping, ending, return_exceptions=True)
+
+    async def _until_cancelled(self, seen: Seen) -> Seen:
+        while seen.cancel is None:
+            self._changed.clear()
+            seen = reading.read(self._directory, self._background, seen)
+            if seen.cancel is None:
+                await self._changed.wait()
+        return seen
 
     async def _tell_end(self, verdict: Verdict, seen: Seen) -> None:
         first = await self._courier.tell_end(

@@ -116,7 +116,7 @@ def _while_queued(state: State, job: Job, now: float) -> Effect | None:
 
 
 def _fenced_until(state: State, job: Job) -> float:
-    """Until the order of the attempt before was revoked its machine, come back, could still be told to run it: its fence
+    """Until its order was revoked, the machine of the attempt before could come back and be told to go on: the fence
     counts from there.
     """
     record = job.record

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -48,12 +48,16 @@ class Hub:
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, bus: NatsBus, identity: Identity, url: str, directory: Path) -> AsyncIterator[Self]:
+    async def serving(
+        cls, bus: NatsBus, identity: Identity, url: str, directory: Path, *, orders: bool = True
+    ) -> AsyncIterator[Self]:
+        """Without `orders` a real scheduler answers for them."""
         hub = cls(bus, identity, url, directory)
         hub.grants_open.set()
         async with AsyncExitStack() as stack:
+            if orders:
+                await stack.enter_async_context(bus.serve(Edge.filter(op="orders"), hub._orders))
             for subject, responder in (
-                (Edge.filter(op="orders"), hub._orders),
                 (Edge.filter(op="grant"), hub._grant),
                 (Ask.filter(op="durable"), hub._durable),
                 (Ask.filter(op="urls"), hub._urls),
@@ -269,4 +273,13 @@ def mine(data: Path) -> list[int]:
     return found
 
 
-__all__ = ["AgentProcess", "Hub", "Log", "Presigned", "mine"]
+def end_processes(agent: AgentProcess) -> None:
+    """Nothing of an agent is left, nor of what it started."""
+    if agent.process is not None:
+        agent.signal(signal.SIGKILL)
+    for pid in mine(agent.data):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+__all__ = ["AgentProcess", "Hub", "Log", "Presigned", "end_processes", "mine"]
