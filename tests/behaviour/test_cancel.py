@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import pytest
 
@@ -11,6 +12,7 @@ from shared.flow import Ask
 from shared.requests import Presigned, UrlsAsked, UrlsTold
 from tests.behaviour.machine import MachinePlace, MachineRun
 from tests.behaviour.place import Place
+from tests.integration.runner.hub import PATIENCE_SECONDS
 from tests.integration.runner.waiting import until_there
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -113,8 +115,10 @@ async def deaf_store(place: MachinePlace) -> AsyncIterator[asyncio.Event]:
         came.set()
 
     async def urls(about: Ask, asked: UrlsAsked) -> UrlsTold:
-        presigned = Presigned(key="k", url=f"http://127.0.0.1:{port}/k", headers={}, expires_unix=2**32)
-        return UrlsTold(source=presigned, artifacts=dict.fromkeys(asked.artifacts, presigned))
+        def address(method: Literal["GET", "PUT"]) -> Presigned:
+            return Presigned(method=method, key="k", url=f"http://127.0.0.1:{port}/k", expires_unix=2**31)
+
+        return UrlsTold(source=address("GET"), artifacts=dict.fromkeys(asked.artifacts, address("PUT")))
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -129,7 +133,7 @@ async def deaf_store(place: MachinePlace) -> AsyncIterator[asyncio.Event]:
 async def test_while_the_source_is_fetched(place: MachinePlace) -> None:
     async with deaf_store(place) as came:
         run = await place.submit({"source": {"tree": "0" * 64}, "steps": [{"run": "echo never"}]})
-        await came.wait()
+        await asyncio.wait_for(came.wait(), PATIENCE_SECONDS)
         await run.cancel()
         assert end_of(await run.ended()) == CANCELLED
         assert await run.left() == []
@@ -140,7 +144,7 @@ async def test_while_artifacts_are_stored(place: MachinePlace) -> None:
     spec = {"steps": [{"run": "echo kept >kept"}], "artifacts": [{"name": "kept", "paths": ["kept"]}]}
     async with deaf_store(place) as came:
         run = await place.submit(spec)
-        await came.wait()
+        await asyncio.wait_for(came.wait(), PATIENCE_SECONDS)
         await run.cancel()
         ended = await run.ended()
         assert (end_of(ended), ended.exit_code) == (CANCELLED, 0)

@@ -45,6 +45,8 @@ class Hub:
     durable_open: bool = True
     urls: Callable[[Ask, UrlsAsked], Awaitable[UrlsTold]] | None = None
     durable_asks: int = 0
+    routes: dict[str, str] = field(default_factory=dict)
+    """By machine: the address under which its attempts reach the bus, where that is another."""
 
     @classmethod
     @asynccontextmanager
@@ -83,7 +85,7 @@ class Hub:
             job=asked.job,
             epoch=asked.epoch,
             spec=self.specs[asked.job],
-            bus_urls=[self.url],
+            bus_urls=[self.routes.get(Edge.parse(message.subject).machine, self.url)],
             bus_jwt=credential.jwt,
             bus_seed=credential.seed,
             created_unix_ns=time.time_ns(),

@@ -169,7 +169,7 @@ class World:
         self.tenant, self.cluster = tenant, cluster
 
     async def submit(self, **about: object) -> str:
-        job = random_id()
+        job = str(about.get("job") or random_id())
         values: dict[str, object] = {
             "tenant": self.tenant,
             "job": job,
