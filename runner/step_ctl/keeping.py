@@ -71,13 +71,10 @@ class Keeper:
                 return self._complain("failed", Reason.ARTIFACT_MISSING, str(error))
             except OverspillError as error:
                 return self._complain("error", Reason.OBJECT_STORE_UNAVAILABLE, str(error))
-<<<<<<< HEAD
-            crash_point("step-ctl.after-upload-before-telling")
-=======
             except OSError as error:
                 message = f"Artifact {artifact.name!r}: the machine could not pack it: {error}"
                 return self._complain("error", Reason.SETUP_FAILED, message)
->>>>>>> 85b962a (The entrypoint itself keeps the fence, and what ends an attempt has its disk space beforehand)
+            crash_point("step-ctl.after-upload-before-telling")
             if fact is None:
                 paths = ", ".join(artifact.paths)
                 message = f"Artifact {artifact.name!r}: nothing in the workspace matches {paths}"
