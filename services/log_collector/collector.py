@@ -83,7 +83,7 @@ class Collector:
 
     async def _purge(self, stream_end: int) -> None:
         """LOG keeps no chunk whose bytes the object store has. One collector is enough to see to it."""
-        if _PURGERS_PARTITION not in self._readers:
+        if _PURGERS_PARTITION not in self._readers or self._purged == stream_end:
             return
         floor = await self._checkpoints.floor()
         if self._purged < floor <= stream_end:

@@ -16,8 +16,9 @@ import pytest
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.log_pump import LogPump
 from runner.step_ctl.masking import Mask
+from services.log_collector import handlers
 from services.log_collector.model import LogId
-from services.log_collector.sharing import partition_of
+from services.log_collector.sharing import owner_of, partition_of
 from shared.adapters.nats_api import api
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.provision import provision, stream_config
@@ -209,3 +210,27 @@ async def test_a_full_stream_takes_logs_again_once_they_are_durable(
                 await asyncio.wait_for(pump, PATIENCE_SECONDS)
             for writer in several:
                 await writer.whole(own)
+
+
+async def test_a_log_whose_collector_is_gone_is_read_whole_from_the_stream(
+    own: NatsBus, objects: S3Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of it waits in the stream than an answer may hold in memory; another collector answers all the same."""
+    monkeypatch.setattr(handlers, "STREAM_BYTES", 200_000)
+    monkeypatch.setattr(handlers, "OWNER_SECONDS", 0.2)
+    # It seems to be alive, and answers nothing.
+    await own.bucket(LEASE).put("log-collector.member.ghost", b"")
+    async with collecting(quick(), own, objects):
+        step = Step(own)
+        while owner_of(partition_of(*step.id[:2]), frozenset({"one", "ghost"})) != "ghost":
+            step = Step(own)
+        wrote = os.urandom(1_500_000)
+        await step.say(wrote)
+        seen = bytearray()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(seen) < len(wrote):
+                data, told = await step.page(offset=len(seen), over=True)
+                assert (told.offset, told.end) == (len(seen), len(wrote))
+                assert len(data) < 300_000
+                seen += data
+        assert hashlib.sha256(seen).digest() == hashlib.sha256(wrote).digest()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from runner.agent.cgroups import NoCgroups
-from runner.agent.claiming import Claims, Machine
+from runner.agent.claiming import Began, Claims, Machine
 from runner.agent.processes import entrypoint_command, kill_steps
 from runner.entrypoint import build
 from runner.protocol.directory import AttemptDir
@@ -112,7 +112,7 @@ class Place:
         )
         claims = Claims(cast("Bus", None), self._machine(), NoCgroups())
         (self.root / f"{order.tenant}.{order.job}.{order.epoch}").mkdir(parents=True, exist_ok=True)
-        directory = claims.lay_out(order, grant, time.time_ns())
+        directory = claims.lay_out(order, grant, Began())
         attempt = Attempt(
             job,
             epoch,
@@ -136,6 +136,7 @@ class Place:
         return Machine(
             cluster="c1",
             machine="m1",
+            boot_id="test",
             attempts=self.root,
             contact_file=self.root / "contact",
             entrypoint=build.binary(),
