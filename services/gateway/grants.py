@@ -10,6 +10,7 @@ from shared.errors import NotFound
 from shared.facts import JobRecord
 from shared.flow import JOBS, Edge, Job, Spec, attempt_party
 from shared.issuer import Issuer
+from shared.job_spans import attempt_context
 from shared.lifecycle import JobState
 from shared.requests import Grant, GrantAsked
 from shared.spec import JobSpec
@@ -72,6 +73,6 @@ class Grants:
                 bus_jwt=credential.jwt,
                 bus_seed=credential.seed,
                 created_unix_ns=record.created_unix_ns,
-                traceparent=record.traceparent,
+                traceparent=attempt_context(record.traceparent, asked.job, asked.epoch),
             )
         ), {}

@@ -1,6 +1,5 @@
 """What every HTTP request passes before anything reads it: host, origin, size; and its span. Plain ASGI."""
 
-import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -10,9 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.problems import problem
 from services.gateway.refusals import BadRequest, BodyTooLarge, CrossSite, WrongHost
 from shared.errors import OverspillError
-from shared.telemetry import span
+from shared.telemetry import Notes, span, valid_traceparent
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 MAX_URL_BYTES = 8192
 
 
@@ -56,9 +55,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        parent = headers.get("traceparent")
-        parent = parent if parent and _TRACEPARENT.fullmatch(parent) else None
-        with span(scope["method"], "SERVER", {"http.request.method": scope["method"]}, parent=parent) as attributes:
+        parent = valid_traceparent(headers.get("traceparent"))
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        about = {"http.request.method": method, "url.path": scope["path"], "url.scheme": scope.get("scheme", "http")}
+        with span(method.replace("_OTHER", "HTTP"), "SERVER", about, parent=parent) as notes:
             try:
                 self._check(scope, headers)
             except OverspillError as error:
@@ -68,9 +68,7 @@ class Guard:
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    attributes["http.response.status_code"] = message["status"]
-                    route = scope.get("route")
-                    attributes["http.route"] = getattr(route, "path", "")
+                    _note(notes, scope, message["status"])
                     message["headers"] = [*message["headers"], *_SECURITY]
                 await send(message)
 
@@ -93,6 +91,18 @@ class Guard:
             raise BodyTooLarge(limit=self._max_body_bytes)
 
 
+def _note(notes: Notes, scope: Scope, status: int) -> None:
+    """By OpenTelemetry's HTTP conventions: what we could not answer is an error, what was asked wrongly is none."""
+    notes.attributes["http.response.status_code"] = status
+    route = getattr(scope.get("route"), "path", None)
+    if route is not None:
+        notes.attributes["http.route"] = route
+        notes.name = f"{notes.name} {route}"
+    if status >= _SERVER_ERROR:
+        notes.error_type = str(status)
+
+
+_SERVER_ERROR = 500
 _SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),

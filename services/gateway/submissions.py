@@ -17,7 +17,7 @@ from shared.flow import SUBMIT, Buried, Evt, Submit
 from shared.ids import JobId, job_id_from_event
 from shared.principal import Principal, Role
 from shared.spec_reading import SpecRefused
-from shared.telemetry import current_traceparent, span
+from shared.telemetry import current_traceparent, span, valid_traceparent
 from shared.wire import Model, decode, encode
 
 log = structlog.get_logger()
@@ -48,15 +48,19 @@ class Submissions:
 
     async def handle(self, delivery: Delivery) -> None:
         message = delivery.message
-        with span("process submit", "CONSUMER", _attributes(message), parent=message.headers.get(TRACEPARENT)):
+        parent = valid_traceparent(message.headers.get(TRACEPARENT))
+        with span(f"process {Submit.pattern}", "CONSUMER", _attributes(message), parent=parent) as notes:
             try:
                 await self._perform(message, delivery.times_delivered)
             except Unavailable as error:
+                notes.failed(error)
                 log.warning("submission_delayed", subject=message.subject, seq=message.seq, error=str(error))
                 await delivery.retry(RETRY_SECONDS)
             except OverspillError as error:
+                notes.failed(error)
                 await self._bury(delivery, str(error))
             except Exception as error:
+                notes.failed(error)
                 # Ours, but no message may stop the door: it is kept, with why, for whoever mends it.
                 log.exception("submission_failed", subject=message.subject, seq=message.seq)
                 await self._bury(delivery, f"{type(error).__name__}: {error}")
@@ -143,6 +147,8 @@ def _attributes(message: Message) -> dict[str, str | int]:
     return {
         "messaging.system": "nats",
         "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.consumer.group.name": "gateway",
         "messaging.destination.name": message.subject,
         "messaging.destination.template": Submit.pattern,
         "messaging.message.body.size": len(message.data),
