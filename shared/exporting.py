@@ -42,6 +42,7 @@ class Exporter:
     """Of one service in this process. Close it: what waits is sent then."""
 
     def __init__(self, service: str, settings: TelemetrySettings, *, metrics: bool) -> None:
+        self.service = service
         self._resource = Resource.create(
             {
                 "service.name": f"overspill-{service}",

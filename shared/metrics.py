@@ -105,7 +105,7 @@ LEADING = Gauge("overspill.scheduler.leading", "{instance}", "Scheduler instance
 HTTP_DURATION = Histogram(
     "http.server.request.duration",
     "s",
-    "Time of HTTP requests; followed streams are left out.",
+    "Time of HTTP requests until their answer begins.",
     ("http.request.method", "http.route", "http.response.status_code"),
     HTTP_SECONDS,
 )

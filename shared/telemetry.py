@@ -17,7 +17,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import OverspillError
-from shared.metrics import Counter, Gauge, Histogram, Levels
+from shared.metrics import ERROR, SYSTEM_ERRORS, Counter, Gauge, Histogram, Levels
 
 if TYPE_CHECKING:
     from shared.exporting import Exporter
@@ -189,6 +189,13 @@ def level(gauge: Gauge, levels: Levels) -> None:
     exporter = _exporter.get()
     if exporter is not None:
         exporter.level(gauge, levels)
+
+
+def system_error(error_type: str) -> None:
+    """This part of the platform met something it could not handle as it should."""
+    exporter = _exporter.get()
+    if exporter is not None:
+        exporter.count(SYSTEM_ERRORS, 1, {"cicd.system.component": exporter.service, ERROR: error_type})
 
 
 def measuring() -> bool:

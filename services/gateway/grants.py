@@ -1,12 +1,14 @@
 """Grants: an attempt's spec and credential, for the one machine its job is placed on."""
 
+from collections.abc import Callable
+
 import structlog
 
 from services.gateway.refusals import NotPlacedHere
 from services.gateway.tenants import Directory
 from shared.bus import Bus, Headers, Message
 from shared.crash_points import crash_point
-from shared.errors import NotFound
+from shared.errors import NotFound, OverspillError
 from shared.facts import JobRecord
 from shared.flow import JOBS, Edge, Job, Spec, attempt_party
 from shared.issuer import Issuer
@@ -44,10 +46,25 @@ class Grants:
 
     subject = Edge.filter(op="grant")
 
-    def __init__(self, bus: Bus, directory: Directory, issuer: Issuer, margin_seconds: float) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        directory: Directory,
+        issuer: Issuer,
+        margin_seconds: float,
+        refused: Callable[[OverspillError], None],
+    ) -> None:
         self._bus, self._directory, self._issuer, self._margin_seconds = bus, directory, issuer, margin_seconds
+        self._refused = refused
 
     async def answer(self, message: Message) -> tuple[bytes, Headers]:
+        try:
+            return await self._answer(message)
+        except NotPlacedHere as refusal:
+            self._refused(refusal)
+            raise
+
+    async def _answer(self, message: Message) -> tuple[bytes, Headers]:
         at = Edge.parse(message.subject)
         asked = decode(GrantAsked, message.data)
         cluster = self._directory.clusters.get(at.cluster)

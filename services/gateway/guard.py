@@ -1,6 +1,7 @@
 """What every HTTP request passes before anything reads it: host, origin, size; and its span. Plain ASGI."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -9,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.problems import problem
 from services.gateway.refusals import BadRequest, BodyTooLarge, CrossSite, WrongHost
 from shared.errors import OverspillError
-from shared.telemetry import Notes, span, valid_traceparent
+from shared.metrics import HTTP_DURATION
+from shared.telemetry import Notes, observe, span, valid_traceparent
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 MAX_URL_BYTES = 8192
@@ -45,9 +47,15 @@ def check_origin(origin: str | None, fetch_site: str | None, host: str | None, a
 
 class Guard:
     def __init__(
-        self, app: ASGIApp, *, allowed_hosts: Sequence[str], allowed_origins: Sequence[str], max_body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: Sequence[str],
+        allowed_origins: Sequence[str],
+        max_body_bytes: int,
+        refused: Callable[[OverspillError], None],
     ) -> None:
-        self._app, self._max_body_bytes = app, max_body_bytes
+        self._app, self._max_body_bytes, self._refused = app, max_body_bytes, refused
         self._hosts, self._origins = [host.lower() for host in allowed_hosts], allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,16 +66,20 @@ class Guard:
         parent = valid_traceparent(headers.get("traceparent"))
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         about = {"http.request.method": method, "url.path": scope["path"], "url.scheme": scope.get("scheme", "http")}
+        began = time.monotonic()
         with span(method.replace("_OTHER", "HTTP"), "SERVER", about, parent=parent) as notes:
             try:
                 self._check(scope, headers)
             except OverspillError as error:
+                self._refused(error)
+                notes.attributes["http.response.status_code"] = error.status
                 await problem(error, scope["path"])(scope, receive, send)
                 return
             limited = _Limited(receive, self._max_body_bytes)
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
+                    _measure(method, scope, message, time.monotonic() - began)
                     _note(notes, scope, message["status"])
                     message["headers"] = [*message["headers"], *_SECURITY]
                 await send(message)
@@ -75,6 +87,7 @@ class Guard:
             try:
                 await self._app(scope, limited, sending)
             except BodyTooLarge as error:
+                self._refused(error)
                 await problem(error, scope["path"])(scope, receive, send)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
@@ -89,6 +102,13 @@ class Guard:
         length = headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and int(length[:20]) > self._max_body_bytes:
             raise BodyTooLarge(limit=self._max_body_bytes)
+
+
+def _measure(method: str, scope: Scope, answer: Message, seconds: float) -> None:
+    """To the first byte: how long a body takes is the reader's doing, and a followed stream's never ends."""
+    route = getattr(scope.get("route"), "path", "")
+    attributes = {"http.request.method": method, "http.route": route, "http.response.status_code": answer["status"]}
+    observe(HTTP_DURATION, seconds, attributes)
 
 
 def _note(notes: Notes, scope: Scope, status: int) -> None:

@@ -27,7 +27,7 @@ from shared.metrics import REFUSED
 from shared.requests import Refusal
 from shared.stream import Bucket, Stream
 from shared.subject import Subject
-from shared.telemetry import continue_trace, count, current_traceparent, valid_traceparent
+from shared.telemetry import continue_trace, count, current_traceparent, system_error, valid_traceparent
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -227,6 +227,7 @@ class NatsBus:
                 if notes is not None:
                     notes.failed(error)
                 # The asker gets an answer whatever breaks here; the details stay in our log.
+                system_error("request_failed")
                 log.exception("request_failed", subject=message.subject)
                 data, headers = _refusal("internal", "the service failed on this request; its log says why", 500)
         if raw.reply:
