@@ -76,25 +76,26 @@ class Collector(ThreadingHTTPServer):
         (trace,) = {span.trace for span in self.spans if span.attributes.get("cicd.pipeline.run.id") == job}
         return Trace([span for span in self.spans if span.trace == trace])
 
-    def wait_for(self, metric: str, at_least: float, seconds: float = 60, **attributes: Any) -> Point:
-        """The point of this metric that has these attributes (`_` for `.`), once it has come so far."""
+    def value(self, metric: str, **attributes: Any) -> float:
+        """Of exactly one point."""
+        return self._point(metric, attributes).value
 
-        def look() -> Point | None:
-            wanted = {key.replace("__", "."): value for key, value in attributes.items()}
-            fitting = (
-                point
-                for point in self._points.values()
-                if point.metric == metric and wanted.items() <= point.attributes.items() and point.value >= at_least
-            )
-            return next(fitting, None)
+    def counted(self, metric: str, **attributes: Any) -> int:
+        """How many values a histogram has."""
+        return self._point(metric, attributes).count
+
+    def _point(self, metric: str, attributes: dict[str, Any]) -> Point:
+        (found,) = (point for point in self.points if point.metric == metric and point.attributes == attributes)
+        return found
+
+    def wait_for(self, metric: str, at_least: float, seconds: float = 60) -> None:
+        """Until some point of this metric has come so far."""
+
+        def come() -> bool:
+            return any(point.metric == metric and point.value >= at_least for point in self._points.values())
 
         with self._arrived:
-            assert self._arrived.wait_for(lambda: look() is not None, seconds), sorted(
-                {(point.metric, str(point.attributes), point.value) for point in self._points.values()}
-            )
-            found = look()
-            assert found is not None
-            return found
+            assert self._arrived.wait_for(come, seconds), sorted({point.metric for point in self._points.values()})
 
     def take_traces(self, request: ExportTraceServiceRequest) -> None:
         with self._arrived:

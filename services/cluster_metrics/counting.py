@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from services.cluster_metrics.model import State
+from services.cluster_metrics.model import Machine, State
 from shared.facts import CapacityCounted
 from shared.facts.figures import PoolCapacity
 from shared.metrics import Levels
@@ -81,14 +81,22 @@ def stretch(unix_ns: int, every_seconds: int) -> int:
     return unix_ns // (every_seconds * 1_000_000_000)
 
 
+def _word(machine: Machine) -> str:
+    match machine.picture.state:
+        case "ready":
+            return "busy" if machine.attempts else "available"
+        case "draining":
+            return "draining"  # takes nothing new: neither of the conventions' own
+        case _:
+            return "offline"
+
+
 def workers(state: State) -> Levels:
     """Machines by (cluster, pool, state) in the words of OpenTelemetry's conventions."""
     found: dict[tuple[str, ...], float] = {}
     for machine in state.machines.values():
         if machine.picture.state == "gone":
             continue
-        ready = machine.picture.state == "ready"
-        word = "busy" if machine.attempts and machine.picture.state != "lost" else "available" if ready else "offline"
-        where = (machine.cluster, machine.picture.pool, word)
+        where = (machine.cluster, machine.picture.pool, _word(machine))
         found[where] = found.get(where, 0) + 1
     return found

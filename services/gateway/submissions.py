@@ -138,6 +138,7 @@ class Submissions:
 
     async def _bury(self, delivery: Delivery, why: str) -> None:
         message = delivery.message
+        system_error("poison")
         log.warning("submission_buried", subject=message.subject, seq=message.seq, why=why)
         headers = {"Overspill-Why": " ".join(why.split())[:1000], "Overspill-Subject": message.subject}
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.ids import job_id_from_event
+from shared.metrics import METRICS
 from shared.settings import ObjectSettings
 from tests.collector import Collector, Span, Trace, collecting
 from tests.conftest import BusServer
@@ -71,6 +72,8 @@ def seen(
 
 
 def submit_everything(pieces: Separately, seen: Seen) -> None:
+    assert pieces.http.get("/v1/jobs", headers={"Authorization": "Bearer nobody"}).status_code == 401
+    pieces.publish({}, {"ce-id": "poison", "ce-source": "/tests", "ce-type": "of.nobody"})
     jobs, spec = seen.jobs, {"name": "traced", "steps": STEPS}
     jobs["http"] = pieces.submit(spec)
     jobs["http below a client"] = pieces.submit(spec, {"traceparent": client("a1", "01")})
@@ -94,6 +97,8 @@ def submit_everything(pieces: Separately, seen: Seen) -> None:
     for what, job in jobs.items():
         found = pieces.ended(job)
         assert found["state"] == expected.get(what, "succeeded"), (what, found)
+    seen.collector.wait_for("overspill.scheduler.leading", 1)
+    seen.collector.wait_for("overspill.capacity.cpu.time", 0.01)
     seen.printed = pieces.http.get(f"/v1/jobs/{jobs['http']}/logs", params={"step": 2}).text.strip()
 
 
@@ -224,3 +229,33 @@ def test_a_steps_programs_get_the_context_of_its_own_span(seen: Seen) -> None:
     trace = seen.trace("http")
     step = trace.named("RUN two")
     assert seen.printed.startswith(f"00-{step.trace}-{step.id}-")
+
+
+def test_every_figure_is_exported_with_the_attributes_it_is_declared_with_and_no_others(seen: Seen) -> None:
+    declared = {metric.name: metric for metric in METRICS}
+    points = seen.collector.points
+    assert {point.metric for point in points} == declared.keys()
+    for point in points:
+        assert point.attributes.keys() == set(declared[point.metric].attributes), point
+        assert point.unit == declared[point.metric].unit
+
+
+def test_the_figures_say_what_happened_and_name_no_job(seen: Seen) -> None:
+    collector = seen.collector
+    jobs, tenant = len(seen.jobs), {"overspill.tenant": "default"}
+    accepted = [point for point in collector.points if point.metric == "overspill.jobs.accepted"]
+    doors = {point.attributes["overspill.door"]: point.value for point in accepted}
+    assert doors == {"http": jobs - 3, "bus": 3}
+    assert collector.value("overspill.jobs.started", **tenant, **{"overspill.in_time": True}) == jobs
+    pending = {"cicd.pipeline.run.state": "pending", **tenant}
+    results = {"success": jobs - 2, "failure": 1, "cancellation": 1}
+    for result, number in results.items():
+        assert collector.counted("cicd.pipeline.run.duration", **pending, **{"cicd.pipeline.result": result}) == number
+    for part in ("queue", "start", "hand-over", "log flush", "verdict"):
+        assert collector.counted("overspill.job.system.time", **{"overspill.part": part}) == jobs
+    assert collector.value("overspill.attempts.retried", **{"error.type": "runner_lost"}) == 1
+    assert collector.value("cicd.pipeline.run.errors", **tenant, **{"error.type": "step_failed"}) == 1
+    for kind in ("credential", "poison"):
+        assert collector.value("overspill.refusals", **{"overspill.refusal.kind": kind}) == 1
+    values = {str(value) for point in collector.points for value in point.attributes.values()}
+    assert not values & set(seen.jobs.values())
