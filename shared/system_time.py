@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from shared.facts.attempt import Spans
-
 START_TARGET_SECONDS = 60.0
 """A job started in time when a machine took it within this after it was accepted."""
 
@@ -42,7 +40,9 @@ def system_time(
     created_unix_ns: int,
     placed_unix_ns: int,
     accepted_unix_ns: int | None,
-    spans: Spans,
+    prepare_seconds: float,
+    handover_seconds: float,
+    finish_seconds: float,
     attempt_ended_unix_ns: int | None,
     ended_unix_ns: int | None,
 ) -> SystemTime:
@@ -50,9 +50,9 @@ def system_time(
     dispatch = seconds_between(placed_unix_ns, accepted_unix_ns) or 0.0
     return SystemTime(
         queue=seconds_between(created_unix_ns, placed_unix_ns) or 0.0,
-        start=dispatch + spans.prepare_seconds,
-        handover=spans.handover_seconds,
-        finish=spans.finish_seconds,
+        start=dispatch + prepare_seconds,
+        handover=handover_seconds,
+        finish=finish_seconds,
         verdict=seconds_between(attempt_ended_unix_ns, ended_unix_ns),
     )
 

@@ -104,7 +104,7 @@ def current_traceparent() -> str | None:
 
 def is_sampled(traceparent: str | None) -> bool:
     """Whether who began the trace wants it exported."""
-    return traceparent is not None and bool(int(traceparent[-2:], 16) & _SAMPLED)
+    return valid_traceparent(traceparent) is not None and bool(int(str(traceparent)[-2:], 16) & _SAMPLED)
 
 
 def exporting(parent: str | None = None) -> bool:
@@ -165,10 +165,10 @@ def link(traceparent: str | None) -> None:
         notes.links.append(traceparent)
 
 
-def tell(told: Told) -> None:
-    """Export a span that is over already."""
+def tell(told: Told | None) -> None:
+    """Export a span that is over already, if it belongs to a trace that is sampled."""
     exporter = _exporter.get()
-    if exporter is not None and is_sampled(told.context):
+    if exporter is not None and told is not None and is_sampled(told.context):
         exporter.tell(told)
 
 

@@ -169,8 +169,8 @@ class Teller:
         ended = policy.step_ended(self._grant, self._names, step, left)
         if ended is not None:
             await self._tell_once(ended, about)
-            if exporting() and (told := step_span(self._grant.traceparent, ended)) is not None:
-                tell(told)
+            if exporting():
+                tell(step_span(self._grant.traceparent, ended))
         if summary := self._summary(step):
             await self._tell_once(summary, about)
 

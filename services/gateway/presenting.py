@@ -169,7 +169,9 @@ def times(record: JobRecord, attempt: AttemptRow | None, now_unix_ns: int) -> Ti
         created_unix_ns=record.created_unix_ns,
         placed_unix_ns=record.placed_unix_ns,
         accepted_unix_ns=attempt.accepted_ns if attempt else None,
-        spans=spans,
+        prepare_seconds=spans.prepare_seconds,
+        handover_seconds=spans.handover_seconds,
+        finish_seconds=spans.finish_seconds,
         attempt_ended_unix_ns=attempt.ended_ns if attempt else None,
         ended_unix_ns=record.ended_unix_ns,
     )

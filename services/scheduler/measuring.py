@@ -70,7 +70,9 @@ def _system_time(record: JobRecord, over: Over) -> Iterator[Measured]:
         created_unix_ns=record.created_unix_ns,
         placed_unix_ns=record.placed_unix_ns,
         accepted_unix_ns=over.accepted_unix_ns[record.epoch],
-        spans=over.ended.spans,
+        prepare_seconds=over.ended.spans.prepare_seconds,
+        handover_seconds=over.ended.spans.handover_seconds,
+        finish_seconds=over.ended.spans.finish_seconds,
         attempt_ended_unix_ns=over.ended.at_unix_ns,
         ended_unix_ns=record.ended_unix_ns,
     )

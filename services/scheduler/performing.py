@@ -34,7 +34,7 @@ from shared.ids import random_id
 from shared.job_spans import attempt_span, run_context, run_span
 from shared.lifecycle import JobState
 from shared.placement import Target
-from shared.telemetry import continue_trace, tell
+from shared.telemetry import continue_trace, exporting, measuring, tell
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -166,8 +166,8 @@ class Performer:
                 crash_point("scheduler.after-done-before-purge")
                 break
         # Told by whoever wrote it, perhaps twice after a takeover: under the same id.
-        if (run := run_span(record)) is not None:
-            tell(run)
+        if exporting(record.traceparent):
+            tell(run_span(record))
         return [DoneStands(key)]
 
     async def _purge_order(self, key: Key, target: Target) -> list[Fact]:
@@ -197,10 +197,10 @@ def _moved(record: JobRecord, over: Over | None) -> None:
     _tell_move(record)
     if over is None:
         return
-    for measured in measure(record, over):
+    for measured in measure(record, over) if measuring() else ():
         measured.tell()
-    if over.ended is not None and (attempt := attempt_span(over.before, over.ended)) is not None:
-        tell(attempt)
+    if over.ended is not None and exporting(record.traceparent):
+        tell(attempt_span(over.before, over.ended))
 
 
 def _tell_move(record: JobRecord) -> None:

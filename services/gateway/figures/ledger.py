@@ -54,13 +54,13 @@ class Ledger:
                     found[refused.kind] += refused.count
         return found
 
-    def capacity(self, since_ns: int) -> Iterator[tuple[str, PoolCapacity]]:
-        """(cluster, what a pool had) of every minute."""
+    def capacity(self, since_ns: int) -> Iterator[tuple[int, str, PoolCapacity]]:
+        """(when, cluster, what a pool had) of every stretch."""
         for at_ns, fact in reversed(self._capacity):
             if at_ns < since_ns:
                 return
             for pool in fact.pools:
-                yield fact.cluster, pool
+                yield at_ns, fact.cluster, pool
 
 
 async def keep(ledger: Ledger, bus: Bus) -> None:

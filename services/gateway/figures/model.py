@@ -1,14 +1,14 @@
 """What figures are made from, and what they are."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
 WINDOWS = {"hour": HOUR, "day": DAY, "week": WEEK}
 """Seconds until now."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(NamedTuple):
     """A job as the projection has it; times in nanoseconds since the epoch, None: not yet, or not known."""
 
     state: str
@@ -25,8 +25,7 @@ class JobRow:
     finish_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptSpan:
+class AttemptSpan(NamedTuple):
     """What an attempt reserved, and while."""
 
     cluster: str
@@ -63,6 +62,9 @@ class Stability:
     timed_out: int = 0
     our_errors: int = 0
     retried_attempts: int = 0
+
+    def plus(self, other: "Stability") -> "Stability":
+        return Stability(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     @property
     def ended_truthfully(self) -> int:

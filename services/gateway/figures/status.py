@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.gateway.figures.ledger import Ledger
 from services.gateway.figures.model import WINDOWS, Figures, PoolCost, Queue
-from services.gateway.figures.tally import NS, Tally
+from services.gateway.figures.tally import NS, Windows
 from services.gateway.figures.views import (
     AmountView,
     DeadLettersView,
@@ -36,7 +36,8 @@ from shared.wire import decode
 
 ANSWER_SECONDS = 3.0
 FRESH_SECONDS = 5.0
-"""Figures are folded anew at most so often, however many look."""
+FRESH_TIMES = 20
+"""Figures are folded anew at most so often, and seldom where it takes long, however many look."""
 DAY_NS = 86_400 * NS
 ASKED = {
     "scheduler": Svc(SCHEDULER.name, OP),
@@ -49,7 +50,8 @@ ASKED = {
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    at: float
+    fresh_until: float
+    """Of the monotonic clock."""
     queue: Queue
     figures: dict[str, Figures]
 
@@ -149,19 +151,18 @@ class Status:
     async def _fold(self, tenant: str | None) -> Folded:
         """`tenant` None: of all."""
         async with self._folding:
-            known = self._folded.get(tenant)
-            if known is not None and self._clock.monotonic() - known.at < FRESH_SECONDS:
+            known, began = self._folded.get(tenant), self._clock.monotonic()
+            if known is not None and began < known.fresh_until:
                 return known
-            now_ns = int(self._clock.now() * NS)
-            since = {name: now_ns - seconds * NS for name, seconds in WINDOWS.items()}
-            tallies = {name: Tally(begin, now_ns) for name, begin in since.items()}
-            for name, one in tallies.items() if tenant is None else ():
-                for cluster, pool in self._ledger.capacity(since[name]):
-                    one.capacity(cluster, pool.pool, pool.core_seconds, pool.memory_byte_seconds)
+            windows = Windows(WINDOWS, int(self._clock.now() * NS))
+            for at_ns, cluster, pool in self._ledger.capacity(windows.since_ns) if tenant is None else ():
+                windows.capacity(at_ns, cluster, pool)
             tenants = [tenant] if tenant is not None else [one.tenant for one in self._directory.tenants.values()]
-            queue = await self._reading.measure(tenants, list(tallies.values()), min(since.values()))
-            figures = {name: one.figures(self._ledger.refusals(since[name], tenant)) for name, one in tallies.items()}
-            folded = self._folded[tenant] = Folded(self._clock.monotonic(), queue, figures)
+            queue = await self._reading.measure(tenants, windows)
+            figures = windows.figures(lambda since_ns: self._ledger.refusals(since_ns, tenant))
+            ended = self._clock.monotonic()
+            fresh_until = ended + max(FRESH_SECONDS, FRESH_TIMES * (ended - began))
+            folded = self._folded[tenant] = Folded(fresh_until, queue, figures)
             return folded
 
 

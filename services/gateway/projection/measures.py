@@ -68,12 +68,12 @@ def _stored(unix_ns: int | None) -> int | None:
 
 def jobs(db: sqlite3.Connection, tenant: str, since_ns: int) -> Iterator[JobRow]:
     for row in db.execute(_JOBS, (tenant, since_ns)):
-        yield JobRow(*row)
+        yield JobRow._make(row)
 
 
 def attempts(db: sqlite3.Connection, tenant: str, since_ns: int) -> Iterator[AttemptSpan]:
     for row in db.execute(_ATTEMPTS, (tenant, max(0, since_ns - LOOKBACK_NS))):
-        yield AttemptSpan(*row)
+        yield AttemptSpan._make(row)
 
 
 def queue(db: sqlite3.Connection, tenant: str) -> tuple[int, int | None, int]:

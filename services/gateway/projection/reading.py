@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.gateway.figures.model import Queue
-from services.gateway.figures.tally import Tally, tally
+from services.gateway.figures.tally import Windows
 from services.gateway.log_reading.missing import AttemptLogs
 from services.gateway.projection import measures
 from services.gateway.projection.schema import open_for_reading
@@ -168,13 +168,16 @@ class Reading:
     async def attempt_logs(self, tenant: str, job: str, epoch: int) -> AttemptLogs:
         return await self._run(lambda db: _attempt_logs(db, (tenant, job, epoch)))
 
-    async def measure(self, tenants: Sequence[str], windows: Sequence[Tally], since_ns: int) -> Queue:
-        """Everything of these tenants since then goes into the tallies; what waits and runs now comes back."""
+    async def measure(self, tenants: Sequence[str], windows: Windows) -> Queue:
+        """Everything of these tenants is counted in the windows; what waits and runs now comes back."""
 
         def work(db: sqlite3.Connection) -> Queue:
             found = Queue()
             for tenant in tenants:
-                tally(windows, measures.jobs(db, tenant, since_ns), measures.attempts(db, tenant, since_ns))
+                for row in measures.jobs(db, tenant, windows.since_ns):
+                    windows.job(row)
+                for span in measures.attempts(db, tenant, windows.since_ns):
+                    windows.attempt(span)
                 found = found.plus(Queue(*measures.queue(db, tenant)))
             return found
 

@@ -1,15 +1,13 @@
 """The four figures, from rows and counts."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.figures.ledger import Ledger
-from services.gateway.figures.model import AttemptSpan, Figures, JobRow
+from services.gateway.figures.model import WINDOWS, AttemptSpan, Figures, JobRow
 from services.gateway.figures.refusing import kind_of
-from services.gateway.figures.tally import NS, Tally, quantile
+from services.gateway.figures.tally import NS, Windows, quantile
 from services.gateway.refusals import CrossSite, NotPlacedHere, TooManyFollowers, TooManyRequests
 from shared.bus import Message
 from shared.errors import Forbidden, NotFound, Poison, Rejected, Unauthenticated, Unavailable
@@ -18,7 +16,7 @@ from shared.facts.figures import PoolCapacity, Refusals
 from shared.flow import Figures as Subject
 from shared.wire import encode
 
-NOW = 1_000_000 * NS
+NOW = 10_000_000 * NS
 SINCE = NOW - 3600 * NS
 GOOD = JobRow(
     state="succeeded",
@@ -36,41 +34,41 @@ GOOD = JobRow(
 WAITING = JobRow("queued", 0, NOW - 10 * NS, None, None, None, None, None, None, None, None)
 
 
-def of(*rows: JobRow, spans: tuple[AttemptSpan, ...] = ()) -> Figures:
-    tally = Tally(SINCE, NOW)
+def of(*rows: JobRow, spans: tuple[AttemptSpan, ...] = (), window: str = "hour") -> Figures:
+    windows = Windows(WINDOWS, NOW)
     for row in rows:
-        tally.job(row)
+        windows.job(row)
     for span in spans:
-        tally.attempt(span)
-    return tally.figures({})
+        windows.attempt(span)
+    return windows.figures(lambda _: {})[window]
 
 
 def test_a_job_that_started_in_time_and_ended_truthfully_is_a_kept_promise() -> None:
     for state in ("succeeded", "failed", "cancelled", "timed_out"):
-        stability = of(replace(GOOD, state=state)).stability
+        stability = of(GOOD._replace(state=state)).stability
         assert (stability.started_in_time, stability.ended_truthfully, stability.our_errors) == (1, 1, 0)
         assert stability.share == 1.0
 
 
 def test_a_job_that_ended_by_our_error_is_a_broken_one_however_soon_it_started() -> None:
-    stability = of(GOOD, replace(GOOD, state="error")).stability
+    stability = of(GOOD, GOOD._replace(state="error")).stability
     assert (stability.started_in_time, stability.our_errors, stability.share) == (2, 1, 0.5)
 
 
 def test_a_job_that_still_waits_is_late_only_once_it_is_late() -> None:
     assert of(WAITING).stability.share is None
-    stability = of(replace(WAITING, created_ns=NOW - 61 * NS)).stability
+    stability = of(WAITING._replace(created_ns=NOW - 61 * NS)).stability
     assert (stability.started_in_time, stability.started_late, stability.share) == (0, 1, 0.0)
 
 
 def test_a_job_that_was_cancelled_before_it_was_late_says_nothing_of_starts() -> None:
-    row = replace(WAITING, state="cancelled", ended_ns=NOW - 5 * NS)
+    row = WAITING._replace(state="cancelled", ended_ns=NOW - 5 * NS)
     stability = of(row).stability
     assert (stability.started_in_time, stability.started_late, stability.ended_truthfully) == (0, 0, 1)
 
 
 def test_the_start_that_counts_is_that_of_the_first_attempt() -> None:
-    stability = of(replace(GOOD, epoch=3, accepted_ns=NOW - 60 * NS)).stability
+    stability = of(GOOD._replace(epoch=3, accepted_ns=NOW - 60 * NS)).stability
     assert (stability.started_in_time, stability.retried_attempts) == (1, 2)
 
 
@@ -81,7 +79,7 @@ def test_a_jobs_system_time_is_the_sum_of_its_parts() -> None:
 
 
 def test_a_job_of_before_the_window_is_not_in_it_but_what_it_reserves_within_it_is() -> None:
-    before = replace(GOOD, created_ns=SINCE - NS)
+    before = GOOD._replace(created_ns=SINCE - NS)
     span = AttemptSpan("c", "p", SINCE - 100 * NS, SINCE + 100 * NS, cores=2, memory_bytes=8)
     figures = of(before, spans=(span,))
     assert figures.stability.accepted == 0
@@ -90,12 +88,22 @@ def test_a_job_of_before_the_window_is_not_in_it_but_what_it_reserves_within_it_
 
 
 def test_idle_is_what_there_was_less_what_was_requested_and_never_below_nothing() -> None:
-    tally = Tally(SINCE, NOW)
-    tally.capacity("c", "p", 100.0, 1000.0)
-    tally.attempt(AttemptSpan("c", "p", NOW - 10 * NS, None, cores=4, memory_bytes=200))
-    (pool,) = tally.figures({}).cost
+    windows = Windows(WINDOWS, NOW)
+    windows.capacity(NOW, "c", PoolCapacity(pool="p", core_seconds=100.0, memory_byte_seconds=1000.0))
+    windows.attempt(AttemptSpan("c", "p", NOW - 10 * NS, None, cores=4, memory_bytes=200))
+    (pool,) = windows.figures(lambda _: {})["hour"].cost
     assert (pool.cores, pool.cores_requested, pool.cores_idle) == (100, 40, 60)
     assert (pool.memory_requested, pool.memory_idle) == (2000, 0)
+
+
+@given(st.lists(st.integers(0, 10 * 86_400), max_size=50))
+def test_a_window_counts_exactly_the_jobs_that_were_accepted_in_it(ages: list[int]) -> None:
+    windows = Windows(WINDOWS, NOW)
+    for age in ages:
+        windows.job(GOOD._replace(created_ns=NOW - age * NS))
+    for name, figures in windows.figures(lambda _: {}).items():
+        within = sum(age <= WINDOWS[name] for age in ages)
+        assert figures.stability.accepted == figures.stability.succeeded == figures.speed.jobs == within
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
@@ -147,4 +155,4 @@ def test_the_ledger_tells_capacity_of_its_window_only() -> None:
         fact = CapacityCounted(since_unix_ns=0, until_unix_ns=at, cluster="c", pools=pools)
         ledger.apply(message("cluster-metrics", fact, at))
     assert len(list(ledger.capacity(0))) == 2
-    assert [(cluster, pool.core_seconds) for cluster, pool in ledger.capacity(NOW - NS)] == [("c", 120.0)]
+    assert [(cluster, pool.core_seconds) for _, cluster, pool in ledger.capacity(NOW - NS)] == [("c", 120.0)]
