@@ -1,10 +1,14 @@
 """The OpenTelemetry SDK behind `shared.telemetry`, an exporter a service. Imported only where something is exported."""
 
+import logging
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
+import structlog
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -30,18 +34,22 @@ from shared.metrics import Counter, Gauge, Histogram, Levels
 from shared.telemetry import Attributes, Notes, TelemetrySettings, Told
 from shared.version import VERSION
 
+log = structlog.get_logger()
+
 SCOPE = "overspill"
 BATCH_MILLISECONDS = 500
 TIMEOUT_SECONDS = 5
+SAY_SECONDS = 60.0
 MAX_ATTRIBUTE_SETS = 2000
 """Of one instrument; what comes past it is counted together, as the metrics SDK's specification has it."""
 OVERFLOW = {"otel.metric.overflow": True}
 
 
 class Exporter:
-    """Of one service in this process. Close it: what waits is sent then."""
+    """Of one service in this process. Close it."""
 
     def __init__(self, service: str, settings: TelemetrySettings, *, metrics: bool) -> None:
+        _say_seldom()
         self.service = service
         self._resource = Resource.create(
             {
@@ -71,8 +79,13 @@ class Exporter:
         self._levels: dict[str, Levels] = {}
 
     def close(self) -> None:
-        self._tracing.shutdown()
-        self._metering.shutdown(timeout_millis=TIMEOUT_SECONDS * 1000)
+        """Blocking: what waits is sent, and what nobody takes within TIMEOUT_SECONDS is lost."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        ends = [Thread(target=end, daemon=True) for end in (self._tracing.shutdown, self._metering.shutdown)]
+        for thread in ends:
+            thread.start()
+        for thread in ends:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     @contextmanager
     def span(self, name: str, kind: str, attributes: Attributes, above: str | None, notes: Notes) -> Iterator[str]:
@@ -155,6 +168,27 @@ class Exporter:
                 return OVERFLOW
             seen.add(key)
         return attributes
+
+
+class _Seldom(logging.Handler):
+    """What the SDK has to say, as a fact of ours: a collector that is away is told once a minute."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said_at = -SAY_SECONDS
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= SAY_SECONDS:
+            self._said_at = now
+            log.warning("not_exported", why=" ".join(record.getMessage().split())[:300])
+
+
+def _say_seldom() -> None:
+    logger = logging.getLogger("opentelemetry")
+    if not any(isinstance(handler, _Seldom) for handler in logger.handlers):
+        logger.addHandler(_Seldom())
+        logger.propagate = False
 
 
 def _readers(settings: TelemetrySettings) -> list[PeriodicExportingMetricReader]:

@@ -4,11 +4,12 @@ The context travels as a W3C `traceparent` whether or not anything is exported. 
 (`shared.exporting`) is imported only when an endpoint is configured, so that a runner starts without it.
 """
 
+import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -203,8 +204,8 @@ def measuring() -> bool:
     return _exporter.get() is not None
 
 
-@contextmanager
-def telemetry(service: str, settings: TelemetrySettings, *, metrics: bool = True) -> Iterator[None]:
+@asynccontextmanager
+async def telemetry(service: str, settings: TelemetrySettings, *, metrics: bool = True) -> AsyncIterator[None]:
     """Spans and figures of this task and the tasks it starts are exported as `service`, when an endpoint is set.
 
     `metrics` False: no figures, of a process too short-lived for them.
@@ -220,4 +221,5 @@ def telemetry(service: str, settings: TelemetrySettings, *, metrics: bool = True
         yield
     finally:
         _exporter.reset(token)
-        exporter.close()
+        # In a thread: a collector that is away must not hold up what others still have to end.
+        await asyncio.to_thread(exporter.close)

@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import structlog
@@ -41,7 +41,7 @@ async def serve(directory: Path) -> None:
         attempt = read_attempt(attempt_dir)
         crash_point("step-ctl.after-lock-before-bus")
         grant = attempt.grant
-        with _traced(grant.traceparent):
+        async with _traced(grant.traceparent):
             deadline = asyncio.create_task(keep_deadline(attempt_dir, attempt))
             try:
                 async with _connected(attempt) as bus:
@@ -51,12 +51,12 @@ async def serve(directory: Path) -> None:
                 await asyncio.gather(deadline, return_exceptions=True)
 
 
-@contextmanager
-def _traced(traceparent: str | None) -> Iterator[None]:
+@asynccontextmanager
+async def _traced(traceparent: str | None) -> AsyncIterator[None]:
     """What is told belongs to the attempt; the scheduler tells the attempt's own span, whatever becomes of us."""
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         if is_sampled(traceparent):
-            stack.enter_context(telemetry("step-ctl", TelemetrySettings(), metrics=False))
+            await stack.enter_async_context(telemetry("step-ctl", TelemetrySettings(), metrics=False))
         stack.enter_context(continue_trace(traceparent))
         yield
 

@@ -14,9 +14,10 @@ async def test_a_request_and_a_stored_message_belong_to_the_askers_trace(bus: Na
 
     with collecting() as collector:
         settings = TelemetrySettings(exporter_otlp_endpoint=collector.endpoint)
-        with telemetry("test", settings), span("whole", "SERVER"):
-            async with bus.serve("svc.cache.x", answer):
-                await bus.request(flow.Svc("cache", "x"))
+        async with telemetry("test", settings):
+            with span("whole", "SERVER"):
+                async with bus.serve("svc.cache.x", answer):
+                    await bus.request(flow.Svc("cache", "x"))
         whole, request = collector.named("whole"), collector.named("request svc.cache.x")
         answered = collector.named("answer svc.cache.x")
     assert request.parent == whole.id

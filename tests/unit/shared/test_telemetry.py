@@ -1,5 +1,6 @@
 """Trace context and spans without a collector, and what is loaded for them."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from shared.metrics import METRICS, REFUSED, Counter, Gauge
 from shared.telemetry import (
     TelemetrySettings,
     continue_trace,
+    count,
     current_traceparent,
     derived,
     exporting,
@@ -48,16 +50,17 @@ def test_a_derived_context_is_the_same_for_all_who_know_the_words_and_stays_in_i
     assert len({derived(PARENT, *words) for words in others} | {first}) == 5
 
 
-def test_without_a_collector_the_context_is_handed_on_as_it_came() -> None:
-    with telemetry("test", TelemetrySettings()), span("one", parent=PARENT):
-        assert current_traceparent() == PARENT
-        assert not exporting()
+async def test_without_a_collector_the_context_is_handed_on_as_it_came() -> None:
+    async with telemetry("test", TelemetrySettings()):
+        with span("one", parent=PARENT):
+            assert current_traceparent() == PARENT
+        assert not exporting(PARENT)
         assert not measuring()
 
 
-def test_a_trace_that_began_unsampled_has_no_spans_though_there_is_a_collector() -> None:
+async def test_a_trace_that_began_unsampled_has_no_spans_though_there_is_a_collector() -> None:
     with collecting() as collector:
-        with telemetry("test", TelemetrySettings(exporter_otlp_endpoint=collector.endpoint)):
+        async with telemetry("test", TelemetrySettings(exporter_otlp_endpoint=collector.endpoint)):
             with span("unseen", parent=UNSAMPLED):
                 assert current_traceparent() == UNSAMPLED
                 assert not exporting()
@@ -66,19 +69,20 @@ def test_a_trace_that_began_unsampled_has_no_spans_though_there_is_a_collector()
         assert [one.name for one in collector.spans] == ["seen"]
 
 
-def test_the_share_of_traces_that_begin_here_is_the_samplers_and_none_is_half_exported() -> None:
+async def test_the_share_of_traces_that_begin_here_is_the_samplers_and_none_is_half_exported() -> None:
     with collecting() as collector:
         settings = TelemetrySettings(exporter_otlp_endpoint=collector.endpoint, traces_sampler_arg=0)
-        with telemetry("test", settings), span("root") as _:
-            assert not is_sampled(current_traceparent())
-            with span("below"):
+        async with telemetry("test", settings):
+            with span("root"):
                 assert not is_sampled(current_traceparent())
+                with span("below"):
+                    assert not is_sampled(current_traceparent())
         assert not collector.spans
 
 
-def test_an_exception_is_its_spans_error_and_a_cancelled_task_is_none() -> None:
+async def test_an_exception_is_its_spans_error_and_a_cancelled_task_is_none() -> None:
     with collecting() as collector:
-        with telemetry("test", TelemetrySettings(exporter_otlp_endpoint=collector.endpoint)):
+        async with telemetry("test", TelemetrySettings(exporter_otlp_endpoint=collector.endpoint)):
             with pytest.raises(ZeroDivisionError), span("broken"):
                 _ = 1 / 0
             with pytest.raises(KeyboardInterrupt), span("stopped"):
@@ -162,3 +166,26 @@ def loaded(**environment: str) -> str:
 def test_a_spare_runner_loads_the_sdk_while_nobody_waits_and_only_where_something_is_exported() -> None:
     assert loaded() == "False"
     assert loaded(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") == "True"
+
+
+async def test_a_collector_that_is_away_holds_up_nobody_and_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    settings = TelemetrySettings(exporter_otlp_endpoint="http://127.0.0.1:9", metric_export_interval=100)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        going_on = tasks.create_task(others())
+        async with telemetry("test", settings):
+            with span("lost"):
+                count(REFUSED, attributes={"overspill.refusal.kind": "rate"})
+            before = turns
+        assert turns > before + 100
+        going_on.cancel()
+    told = capfd.readouterr()
+    assert (told.out + told.err).count("not_exported") == 1
+    assert "Traceback" not in told.out + told.err

@@ -111,9 +111,7 @@ def test_every_fact_has_a_type_and_a_token_of_its_own() -> None:
     assert ids.is_token(StepEnded.token())
 
 
-@given(
-    st.binary(max_size=300), st.integers(0, MAX_LOG_BYTES), st.lists(st.integers(0, 10**13), max_size=5), st.booleans()
-)
+@given(st.binary(max_size=300), st.integers(0, MAX_LOG_BYTES), st.lists(st.integers(0, 10**13), max_size=5), st.booleans())
 def test_a_chunk_reads_back_as_itself(data: bytes, offset: int, times: list[int], last: bool) -> None:
     marks = tuple((offset + at, ms) for at, ms in enumerate(sorted(times)))
     total, digest = (offset + len(data), "f" * 64) if last else (None, None)
