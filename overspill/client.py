@@ -79,6 +79,9 @@ class Client:
     async def clusters(self) -> Json:
         return await self._json("GET", "/v1/clusters")
 
+    async def status(self) -> Json:
+        return await self._json("GET", "/v1/status")
+
     async def me(self) -> Json:
         return await self._json("GET", "/v1/me")
 

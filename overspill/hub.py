@@ -115,7 +115,7 @@ async def serve(settings: Settings, identity: Identity, door: socket.socket, tel
 
 async def _run(name: str, service: Coroutine[Any, Any, None]) -> None:
     structlog.contextvars.bind_contextvars(service=name)
-    with telemetry(name, TelemetrySettings()):
+    async with telemetry(name, TelemetrySettings()):
         await service
     raise ServiceEnded(name=name)
 

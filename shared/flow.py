@@ -173,6 +173,15 @@ class Buried(Subject):
     service: str
 
 
+@dataclass(frozen=True, slots=True)
+class Figures(Subject):
+    """What a service counted over a stretch of time. `kind` is Fact.token()."""
+
+    pattern = "figures.{service}.{kind}"
+    service: str
+    kind: str
+
+
 HOUR = 3600
 DAY = 24 * HOUR
 LOG_PARTITIONS = 16
@@ -213,8 +222,9 @@ LOG = Stream(
 DONE = Stream("DONE", (Done.filter(),), max_message_bytes=65_536)
 METRICS = Stream("METRICS", (MachineMetrics.filter(), ClusterMetrics.filter()), last_only=True, keeps_seconds=DAY)
 DLQ = Stream("DLQ", (Buried.filter(),), keeps_seconds=30 * DAY)
+FIGURES = Stream("FIGURES", (Figures.filter(),), keeps_seconds=8 * DAY, duplicate_window_seconds=600)
 
-STREAMS = (JOBS, EVT, SUBMIT, ORDERS, LOG, DONE, METRICS, DLQ)
+STREAMS = (JOBS, EVT, SUBMIT, ORDERS, LOG, DONE, METRICS, DLQ, FIGURES)
 """In the order of creation: EVT sources JOBS."""
 
 
@@ -257,10 +267,12 @@ GATEWAY = Party(
         svc("scheduler"),
         svc("cache"),
         svc("log-collector"),
+        svc("cluster-metrics"),
+        Figures.filter(service="gateway"),
         Buried.filter(service="gateway"),
     ),
     subscribes=(Tail.filter(), svc("gateway"), Edge.filter(op="grant")),
-    reads=(JOBS, EVT, DONE, METRICS),
+    reads=(JOBS, EVT, DONE, METRICS, DLQ, FIGURES),
     works=(SUBMIT,),
     buckets=(TENANTS, CLUSTERS, LIMITS),
     writes_buckets=(TENANTS, CLUSTERS, LIMITS),
@@ -286,7 +298,12 @@ SCHEDULER = Party(
 CLUSTER_METRICS = Party(
     "cluster-metrics",
     "hub",
-    publishes=(MachineMetrics.filter(), ClusterMetrics.filter(), Buried.filter(service="cluster-metrics")),
+    publishes=(
+        MachineMetrics.filter(),
+        ClusterMetrics.filter(),
+        Figures.filter(service="cluster-metrics"),
+        Buried.filter(service="cluster-metrics"),
+    ),
     subscribes=(Beat.filter(), svc("cluster-metrics")),
     reads=(METRICS,),
     buckets=(CLUSTERS,),

@@ -96,7 +96,7 @@ def run_service(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> 
 
 
 async def _traced(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    with telemetry(service, TelemetrySettings()):
+    async with telemetry(service, TelemetrySettings()):
         await main()
 
 

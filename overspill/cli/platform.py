@@ -7,7 +7,8 @@ import typer
 
 from overspill.cli.asking import ask
 from overspill.cli.options import AsJson
-from overspill.cli.output import console, show_json
+from overspill.cli.output import can_unicode, console, show_json
+from overspill.complaint import Exit
 
 if TYPE_CHECKING:
     from overspill.client import Client
@@ -43,6 +44,26 @@ def up(
         listen=listen,
         as_json=as_json,
     )
+
+
+def status(*, as_json: AsJson = False) -> None:
+    """Tell whether the platform is well, and how stable, fast, costly and safe it is; exit code 1 when it isn't."""
+
+    async def work(client: "Client") -> int:
+        told = await client.status()
+        if as_json:
+            show_json(told)
+        else:
+            import time
+
+            from overspill.view.status import status_lines
+
+            screen = console()
+            for line in status_lines(told, time.time(), unicode=can_unicode()):
+                screen.print(line, soft_wrap=True)
+        return Exit.SUCCEEDED if told["healthy"] else Exit.FAILED
+
+    ask(work)
 
 
 def clusters(*, as_json: AsJson = False) -> None:

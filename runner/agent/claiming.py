@@ -92,7 +92,8 @@ class Claims:
         directory.mkdir(exist_ok=True, mode=0o755)
         write_whole(directory / ORDER_FILE, encode(order))
         crash_point("agent.after-intent-before-claim")
-        with continue_trace(order.traceparent), span("accept attempt"):
+        about = {"cicd.worker.id": f"{order.cluster}/{order.target}", "cicd.pipeline.run.id": order.job}
+        with continue_trace(order.traceparent), span("accept attempt", attributes=about):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._accept(order, tried_before=tried_before))
                 granted = tasks.create_task(self._grant(order))

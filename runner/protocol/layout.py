@@ -12,6 +12,7 @@ from pathlib import Path
 from runner.protocol.directory import PROTOCOL, AttemptDir
 from shared.errors import Rejected
 from shared.ids import Epoch, JobId, TenantId
+from shared.job_spans import step_context
 from shared.spec import JobSpec, Step, step_name
 
 OUT_FILES = ("env.out", "output.out", "summary.out")
@@ -178,8 +179,9 @@ def _environment(spec: JobSpec, number: int, step: Step, whose: Whose, place: Pl
         "OVERSPILL_WORKSPACE": str(directory.work),
         "TMPDIR": str(directory.tmp),
     }
-    if whose.traceparent is not None:
-        platform["TRACEPARENT"] = whose.traceparent
+    context = step_context(whose.traceparent, whose.job, whose.epoch, number)
+    if context is not None:
+        platform["TRACEPARENT"] = context
     return {**place.environment, **platform, **spec.env, **step.env}
 
 

@@ -22,6 +22,7 @@ from shared.errors import OverspillError, Rejected, Unavailable
 from shared.lifecycle import Reason
 from shared.requests import UrlsAsked
 from shared.spec import GitSource, TreeSource
+from shared.telemetry import span
 
 PATIENCE_SECONDS = 120.0
 """How long an object store that can't be reached is asked again."""
@@ -53,7 +54,8 @@ async def provide(directory: AttemptDir, attempt: Attempt, courier: Courier, pla
         return
     known = read_fields(directory.source)
     if known is None:
-        fetched = await _fetch(directory, attempt, courier, platform)
+        with span("fetch source"):
+            fetched = await _fetch(directory, attempt, courier, platform)
         if fetched.state != "ok":
             platform.line(f"The source could not be fetched: {fetched.why}")
         why = " ".join(fetched.why.split())

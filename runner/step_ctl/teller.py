@@ -24,8 +24,9 @@ from shared.crash_points import crash_point
 from shared.errors import OverspillError
 from shared.facts.attempt import AttemptEnded, AttemptStarted
 from shared.facts.step import StepFact, StepSummarised
+from shared.job_spans import step_span
 from shared.requests import DurableAsked
-from shared.telemetry import span
+from shared.telemetry import exporting, span, tell
 
 log = structlog.get_logger()
 
@@ -168,6 +169,8 @@ class Teller:
         ended = policy.step_ended(self._grant, self._names, step, left)
         if ended is not None:
             await self._tell_once(ended, about)
+            if exporting():
+                tell(step_span(self._grant.traceparent, ended))
         if summary := self._summary(step):
             await self._tell_once(summary, about)
 

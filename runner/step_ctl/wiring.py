@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import structlog
@@ -21,7 +21,7 @@ from shared.crash_points import crash_point
 from shared.credential import Credential
 from shared.errors import OverspillError, Unavailable
 from shared.flow import attempt_party
-from shared.telemetry import TelemetrySettings, continue_trace, span, telemetry
+from shared.telemetry import TelemetrySettings, continue_trace, is_sampled, telemetry
 
 log = structlog.get_logger()
 
@@ -41,11 +41,7 @@ async def serve(directory: Path) -> None:
         attempt = read_attempt(attempt_dir)
         crash_point("step-ctl.after-lock-before-bus")
         grant = attempt.grant
-        with (
-            telemetry("step-ctl", TelemetrySettings()),
-            continue_trace(grant.traceparent),
-            span("attempt", attributes={"overspill.job": grant.job, "overspill.epoch": grant.epoch}),
-        ):
+        async with _traced(grant.traceparent):
             deadline = asyncio.create_task(keep_deadline(attempt_dir, attempt))
             try:
                 async with _connected(attempt) as bus:
@@ -53,6 +49,16 @@ async def serve(directory: Path) -> None:
             finally:
                 deadline.cancel()
                 await asyncio.gather(deadline, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _traced(traceparent: str | None) -> AsyncIterator[None]:
+    """What is told belongs to the attempt; the scheduler tells the attempt's own span, whatever becomes of us."""
+    async with AsyncExitStack() as stack:
+        if is_sampled(traceparent):
+            await stack.enter_async_context(telemetry("step-ctl", TelemetrySettings(), metrics=False))
+        stack.enter_context(continue_trace(traceparent))
+        yield
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.errors import OverspillError
 from shared.flow import TENANTS, Ask, Svc
+from shared.health import STORE, healthy
 from shared.objects import Objects
 from shared.tenancy import TenantRecord
 from shared.wire import decode
@@ -20,6 +21,8 @@ from shared.wire import decode
 log = structlog.get_logger()
 
 QUEUE = "cache"
+STORE_SECONDS = 2.0
+"""The object store may take this long to say whether it has an object."""
 
 
 async def serve(
@@ -36,6 +39,8 @@ async def serve(
             (Ask.filter(op="urls"), door.urls),
         ):
             await stack.enter_async_context(bus.serve(subject, responder, queue=QUEUE))
+        await stack.enter_async_context(healthy(bus, QUEUE))
+        await stack.enter_async_context(healthy(bus, QUEUE, lambda: _complaints(objects), op=STORE))
         ready.set()
         log.info("cache_ready")
 
@@ -48,6 +53,17 @@ async def serve(
 
         tasks.create_task(_every(settings.sweep_every_seconds, due))
         tasks.create_task(_every(settings.log_sweep_every_seconds, logs))
+
+
+async def _complaints(objects: Objects) -> list[str]:
+    try:
+        async with asyncio.timeout(STORE_SECONDS):
+            await objects.info("health")
+    except TimeoutError:
+        return [f"it did not answer within {STORE_SECONDS:g} s: logs and artifacts wait for it"]
+    except OverspillError as error:
+        return [str(error)]
+    return []
 
 
 async def _log_keep_seconds(bus: Bus) -> dict[str, float]:

@@ -2,15 +2,17 @@
 
 import structlog
 
-from services.cluster_metrics import policy
+from services.cluster_metrics import counting, policy
 from services.cluster_metrics.model import Effect, Forget, State, TellCluster, TellMachine
 from services.cluster_metrics.settings import Settings
+from shared import metrics
 from shared.bus import Bus, Message
 from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Poison, Unavailable, WrongSequence
 from shared.facts import ClusterSeen, MachineBeat, MachineSeen
-from shared.flow import CLUSTERS, METRICS, Beat, Buried, ClusterMetrics, MachineMetrics
+from shared.flow import CLUSTERS, METRICS, Beat, Buried, ClusterMetrics, Figures, MachineMetrics
+from shared.telemetry import count, level, measuring, system_error
 from shared.tenancy import ClusterRecord
 from shared.wire import decode, encode
 
@@ -38,6 +40,7 @@ class Watch:
         self._state = State()
         self._ticked_at = clock.monotonic()
         self._buried = 0
+        self._tally = counting.Tally()
 
     async def restore(self) -> None:
         """Read what was told before, so that versions go on. Raises Unavailable."""
@@ -63,6 +66,7 @@ class Watch:
     async def _bury(self, message: Message, why: str) -> None:
         # A broken agent beats on: the first of each thousand is enough to find it.
         self._buried += 1
+        system_error("poison")
         if self._buried % 1000 != 1:
             return
         log.warning("beat_buried", subject=message.subject, why=why, so_far=self._buried)
@@ -95,6 +99,26 @@ class Watch:
             return
         for effect in policy.tick(self._state, self._clock.monotonic(), self._unix_ns(), self._settings):
             await self._perform(effect)
+        await self._count()
+
+    async def _count(self) -> None:
+        there = counting.capacity(self._state)
+        for (cluster, pool), added in counting.look(self._tally, there, self._clock.monotonic()).items():
+            where = {metrics.CLUSTER: cluster, metrics.POOL: pool}
+            count(metrics.CPU_TIME, added.cores, where)
+            count(metrics.MEMORY_TIME, added.memory_bytes, where)
+        if measuring():
+            level(metrics.CPU, {where: amount.cores for where, amount in there.items()})
+            level(metrics.MEMORY, {where: amount.memory_bytes for where, amount in there.items()})
+            level(metrics.WORKERS, counting.workers(self._state))
+        for fact in counting.due(self._tally, self._unix_ns(), self._settings.count_seconds):
+            # One a stretch and cluster, however many instances count.
+            stretch = counting.stretch(fact.until_unix_ns, self._settings.count_seconds)
+            subject, identity = Figures("cluster-metrics", fact.token()), f"capacity-{fact.cluster}-{stretch}"
+            try:
+                await self._bus.publish(subject, encode(fact), message_id=identity)
+            except Unavailable as error:
+                log.warning("capacity_not_counted", cluster=fact.cluster, why=str(error))
 
     async def _perform(self, effect: Effect) -> None:
         try:

@@ -17,9 +17,11 @@ from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
 from shared.facts import JobRecord
 from shared.flow import DONE, JOBS, Done, Job, Spec, Svc
 from shared.ids import random_id
+from shared.metrics import ACCEPTED, TENANT
 from shared.requests import SourceCheckAsked, SourceCheckTold
 from shared.stream import Stream
 from shared.subject import Subject
+from shared.telemetry import count
 from shared.tenancy import TenantRecord
 from shared.wire import decode, encode
 
@@ -73,6 +75,7 @@ class Admission:
         crash_point("gateway.after-record-before-answer")
         if outcome.created:
             self._depth.admitted(tenant.tenant)
+            count(ACCEPTED, attributes={TENANT: tenant.tenant, "overspill.door": submission.via})
             log.info(
                 "job_admitted",
                 tenant=tenant.tenant,

@@ -8,7 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from services.gateway.desk import Desk
 from services.gateway.guard import Guard
 from services.gateway.problems import install
-from services.gateway.routes import artifacts, clusters, events, jobs, logs, platform
+from services.gateway.routes import artifacts, clusters, events, jobs, logs, platform, status
 from services.gateway.routes.artifacts import SourceAsked
 from services.gateway.views import EventPage, Problem
 from shared.spec import JobSpec
@@ -33,7 +33,7 @@ def create_app(desk: Desk) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.desk = desk
-    for room in (jobs, events, logs, artifacts, clusters, platform):
+    for room in (jobs, events, logs, artifacts, clusters, platform, status):
         app.include_router(room.router)
     install(app)
     settings = desk.settings
@@ -50,6 +50,7 @@ def create_app(desk: Desk) -> FastAPI:
         allowed_hosts=settings.allowed_hosts,
         allowed_origins=settings.allowed_origins,
         max_body_bytes=settings.max_body_bytes,
+        refused=desk.refusing.refused,
     )
     _describe(app)
     return app

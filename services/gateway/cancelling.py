@@ -8,7 +8,9 @@ from shared.crash_points import crash_point
 from shared.errors import NotFound, OutcomeUnknown, WrongSequence
 from shared.facts import CancelRequested, JobRecord
 from shared.flow import DONE, EVT, JOBS, Done, Evt, Job
+from shared.job_spans import run_context
 from shared.principal import Principal
+from shared.telemetry import continue_trace, current_traceparent, link
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -36,7 +38,11 @@ class Cancelling:
         )
         subject = Evt(principal.tenant, job, 0, CancelRequested.token())
         try:
-            await self._bus.publish(subject, encode(fact), expect_seq=0)
+            run = run_context(record.traceparent, job)
+            link(run)
+            # The request is a trace of its own; what it brings about is the job's.
+            with continue_trace(run or current_traceparent()):
+                await self._bus.publish(subject, encode(fact), expect_seq=0)
             crash_point("gateway.after-cancel-before-answer")
             log.info("cancel_requested", tenant=principal.tenant, job=job, by=principal.subject)
         except WrongSequence:

@@ -8,6 +8,9 @@ from fastapi import Depends, Request
 from services.gateway.admission import Admission
 from services.gateway.auth.door import Door, require
 from services.gateway.cancelling import Cancelling, newest_record
+from services.gateway.figures.ledger import Ledger
+from services.gateway.figures.refusing import Refusing
+from services.gateway.figures.status import Status
 from services.gateway.log_reading.live import LiveLogs
 from services.gateway.projection.feed import Feed
 from services.gateway.projection.followers import Followers
@@ -36,6 +39,9 @@ class Desk:
     reading: Reading
     followers: Followers
     live: LiveLogs
+    ledger: Ledger
+    status: Status
+    refusing: Refusing
 
     async def picture(self, tenant: str, job: str) -> JobPicture:
         """The job as projected, or as the bus has it when the projection lags. Another tenant's job does not exist
@@ -66,7 +72,9 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 
 
 async def _caller(request: Request, desk: TheDesk) -> Principal:
-    return desk.door.admit(request.headers.get("authorization"))
+    principal = desk.door.admit(request.headers.get("authorization"))
+    request.state.tenant = principal.tenant
+    return principal
 
 
 Caller = Annotated[Principal, Depends(_caller)]

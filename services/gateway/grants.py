@@ -1,15 +1,18 @@
 """Grants: an attempt's spec and credential, for the one machine its job is placed on."""
 
+from collections.abc import Callable
+
 import structlog
 
 from services.gateway.refusals import NotPlacedHere
 from services.gateway.tenants import Directory
 from shared.bus import Bus, Headers, Message
 from shared.crash_points import crash_point
-from shared.errors import NotFound
+from shared.errors import NotFound, OverspillError
 from shared.facts import JobRecord
 from shared.flow import JOBS, Edge, Job, Spec, attempt_party
 from shared.issuer import Issuer
+from shared.job_spans import attempt_context
 from shared.lifecycle import JobState
 from shared.requests import Grant, GrantAsked
 from shared.spec import JobSpec
@@ -43,10 +46,25 @@ class Grants:
 
     subject = Edge.filter(op="grant")
 
-    def __init__(self, bus: Bus, directory: Directory, issuer: Issuer, margin_seconds: float) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        directory: Directory,
+        issuer: Issuer,
+        margin_seconds: float,
+        refused: Callable[[OverspillError], None],
+    ) -> None:
         self._bus, self._directory, self._issuer, self._margin_seconds = bus, directory, issuer, margin_seconds
+        self._refused = refused
 
     async def answer(self, message: Message) -> tuple[bytes, Headers]:
+        try:
+            return await self._answer(message)
+        except NotPlacedHere as refusal:
+            self._refused(refusal)
+            raise
+
+    async def _answer(self, message: Message) -> tuple[bytes, Headers]:
         at = Edge.parse(message.subject)
         asked = decode(GrantAsked, message.data)
         cluster = self._directory.clusters.get(at.cluster)
@@ -72,6 +90,6 @@ class Grants:
                 bus_jwt=credential.jwt,
                 bus_seed=credential.seed,
                 created_unix_ns=record.created_unix_ns,
-                traceparent=record.traceparent,
+                traceparent=attempt_context(record.traceparent, asked.job, asked.epoch),
             )
         ), {}

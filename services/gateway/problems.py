@@ -66,6 +66,7 @@ def _headers(error: OverspillError) -> dict[str, str]:
 async def _on_ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, OverspillError):
         raise TypeError from error
+    request.app.state.desk.refusing.refused(error, getattr(request.state, "tenant", None))
     return problem(error, request.url.path)
 
 

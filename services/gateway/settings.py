@@ -32,4 +32,5 @@ class Settings(BaseSettings):
     grant_margin_seconds: float = Field(
         default=3600, ge=0, description="life of an attempt's credential beyond the job's timeout"
     )
+    tell_refusals_seconds: float = Field(default=10, gt=0, description="what was refused is counted and told so often")
     keep_alive_seconds: float = Field(default=15, gt=0, description="between comments on a silent event stream")

@@ -1,6 +1,7 @@
 """The bus door: CloudEvents on `submit.<tenant>`. Here a failure becomes ack, retry or burial."""
 
 import asyncio
+from collections.abc import Callable
 
 import orjson
 import structlog
@@ -17,7 +18,7 @@ from shared.flow import SUBMIT, Buried, Evt, Submit
 from shared.ids import JobId, job_id_from_event
 from shared.principal import Principal, Role
 from shared.spec_reading import SpecRefused
-from shared.telemetry import current_traceparent, span
+from shared.telemetry import current_traceparent, span, system_error, valid_traceparent
 from shared.wire import Model, decode, encode
 
 log = structlog.get_logger()
@@ -36,8 +37,17 @@ class CancelAsked(Model):
 
 
 class Submissions:
-    def __init__(self, bus: Bus, admission: Admission, cancelling: Cancelling, clock: Clock, at_once: int) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        admission: Admission,
+        cancelling: Cancelling,
+        clock: Clock,
+        at_once: int,
+        refused: Callable[[OverspillError, str], None],
+    ) -> None:
         self._bus, self._admission, self._cancelling, self._clock = bus, admission, cancelling, clock
+        self._refused = refused
         self._slots, self._at_once = asyncio.Semaphore(at_once), at_once
 
     async def run(self) -> None:
@@ -48,16 +58,22 @@ class Submissions:
 
     async def handle(self, delivery: Delivery) -> None:
         message = delivery.message
-        with span("process submit", "CONSUMER", _attributes(message), parent=message.headers.get(TRACEPARENT)):
+        parent = valid_traceparent(message.headers.get(TRACEPARENT))
+        with span(f"process {Submit.pattern}", "CONSUMER", _attributes(message), parent=parent) as notes:
             try:
                 await self._perform(message, delivery.times_delivered)
             except Unavailable as error:
+                notes.failed(error)
                 log.warning("submission_delayed", subject=message.subject, seq=message.seq, error=str(error))
                 await delivery.retry(RETRY_SECONDS)
             except OverspillError as error:
+                notes.failed(error)
+                self._refused(error, message.subject.rpartition(".")[2])
                 await self._bury(delivery, str(error))
             except Exception as error:
+                notes.failed(error)
                 # Ours, but no message may stop the door: it is kept, with why, for whoever mends it.
+                system_error("submission_failed")
                 log.exception("submission_failed", subject=message.subject, seq=message.seq)
                 await self._bury(delivery, f"{type(error).__name__}: {error}")
             else:
@@ -108,6 +124,7 @@ class Submissions:
 
     async def _refuse(self, tenant: str, job: str, refusal: Rejected) -> None:
         """Whoever published it reads this on `feed.<tenant>.<job>.0.submission-refused`."""
+        self._refused(refusal, tenant)
         log.info("submission_refused", tenant=tenant, job=job, code=refusal.code, detail=str(refusal)[:300])
         fact = SubmissionRefused(
             tenant=tenant,
@@ -121,6 +138,7 @@ class Submissions:
 
     async def _bury(self, delivery: Delivery, why: str) -> None:
         message = delivery.message
+        system_error("poison")
         log.warning("submission_buried", subject=message.subject, seq=message.seq, why=why)
         headers = {"Overspill-Why": " ".join(why.split())[:1000], "Overspill-Subject": message.subject}
         try:
@@ -143,6 +161,8 @@ def _attributes(message: Message) -> dict[str, str | int]:
     return {
         "messaging.system": "nats",
         "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.consumer.group.name": "gateway",
         "messaging.destination.name": message.subject,
         "messaging.destination.template": Submit.pattern,
         "messaging.message.body.size": len(message.data),

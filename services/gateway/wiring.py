@@ -15,6 +15,9 @@ from services.gateway.auth.door import Door
 from services.gateway.auth.tokens import Tokens
 from services.gateway.cancelling import Cancelling
 from services.gateway.desk import Desk
+from services.gateway.figures.ledger import Ledger, keep
+from services.gateway.figures.refusing import Refusing
+from services.gateway.figures.status import Status
 from services.gateway.grants import QUEUE, Grants
 from services.gateway.log_reading.live import LiveLogs
 from services.gateway.projection.feed import Feed
@@ -63,13 +66,20 @@ async def serve(
     """Runs until cancelled. `ready` is set once jobs can be taken and shown."""
     with contextlib.closing(sock or listening_socket(settings.host, settings.port)) as door:
         async with opened(settings, bus, SystemClock()) as desk, asyncio.TaskGroup() as tasks:
-            grants = Grants(bus, desk.directory, issuer, settings.grant_margin_seconds)
+            grants = Grants(bus, desk.directory, issuer, settings.grant_margin_seconds, desk.refusing.refused)
             submissions = Submissions(
-                bus, desk.admission, desk.cancelling, desk.clock, at_once=settings.admissions_at_once
+                bus,
+                desk.admission,
+                desk.cancelling,
+                desk.clock,
+                settings.admissions_at_once,
+                desk.refusing.refused,
             )
             tasks.create_task(desk.directory.tenants.run())
             tasks.create_task(desk.directory.clusters.run())
             tasks.create_task(desk.feed.run())
+            tasks.create_task(desk.refusing.tell())
+            tasks.create_task(keep(desk.ledger, bus))
             tasks.create_task(_http(desk, door))
             # HTTP says meanwhile what it waits for; the bus has nobody to tell and just waits.
             await desk.directory.tenants.loaded.wait()
@@ -89,6 +99,7 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
         reading = Reading(path, settings.read_connections)
         try:
             directory = Directory(bus)
+            ledger = Ledger()
             followers = Followers(
                 settings.max_followers, settings.max_followers_of_tenant, settings.max_followers_of_job
             )
@@ -104,6 +115,9 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
                 reading=reading,
                 followers=followers,
                 live=LiveLogs(bus),
+                ledger=ledger,
+                status=Status(bus, reading, directory, ledger, clock),
+                refusing=Refusing(bus, clock, settings.tell_refusals_seconds),
             )
         finally:
             reading.close()

@@ -20,6 +20,8 @@ from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError
 from shared.facts.log import LogChunk
 from shared.ids import random_id
+from shared.metrics import LOG_STORED
+from shared.telemetry import count
 
 log = structlog.get_logger()
 
@@ -173,6 +175,7 @@ class ActiveLogs:
         name = PartName(begin, write.stop, first_ms, len(blob), self._writer, verdict is not None)
         await self._store.put(active.id, name, blob)
         crash_point("log-collector.after-part-before-durable")
+        count(LOG_STORED, write.stop - write.start)
         if grown is not None:
             active.parts = [other for other in active.parts if other != grown.name]
             self._superseded.append(grown.name.key(active.id))

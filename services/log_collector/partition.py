@@ -15,6 +15,7 @@ from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts.log import LogChunk
 from shared.flow import LEASE, LOG, LOG_PARTITIONS, Buried, LogAt
+from shared.telemetry import system_error
 
 log = structlog.get_logger()
 
@@ -118,6 +119,7 @@ class PartitionReader:
                 return
 
     async def _bury(self, message: Message, why: str) -> None:
+        system_error("poison")
         log.warning("chunk_buried", subject=message.subject, why=why)
         headers = {"Overspill-Why": why[:500], "Overspill-Subject": message.subject}
         buried = str(Buried("log-collector"))

@@ -36,6 +36,7 @@ from shared.flow import (
     MachineMetrics,
     RecordCopy,
 )
+from shared.telemetry import system_error
 from shared.tenancy import ClusterRecord, TenantRecord
 from shared.wire import decode
 
@@ -193,6 +194,7 @@ class Follower:
             log.error("cluster_record_ignored", cluster=key, why=str(poison))  # noqa: TRY400 - the message says it
 
     async def _bury(self, message: Message, why: str) -> None:
+        system_error("poison")
         log.warning("buried", subject=message.subject, seq=message.seq, why=why)
         about = {"Overspill-Why": why[:500], "Overspill-Subject": message.subject}
         try:

@@ -7,6 +7,7 @@ import structlog
 
 from services.scheduler.following import Follower
 from services.scheduler.lease import Lease, LeaseLost
+from services.scheduler.levels import levels, silence
 from services.scheduler.model import Effect, Landed, Resumed
 from services.scheduler.performing import Performer
 from services.scheduler.policy import decide, wake_at
@@ -20,10 +21,12 @@ from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts import Order
 from shared.flow import ORDERS, OrderTo
 from shared.run import first_error
+from shared.telemetry import level, measuring, system_error
 from shared.wire import decode
 
 log = structlog.get_logger()
 
+LEVELS_SECONDS = 5.0
 CANDIDACIES = 5
 """In one lease's time."""
 
@@ -67,6 +70,7 @@ class Leader:
                 log.warning("lease_lost", term=term)
             except* Unavailable as errors:
                 log.warning("leading_broke_off", why=str(first_error(errors)))
+                system_error("leading_broke_off")
             finally:
                 leading.clear()
                 self._state.abandon()
@@ -99,6 +103,8 @@ class Leader:
                         tasks.create_task(self._perform(performer))
                     tasks.create_task(self._decide())
                     tasks.create_task(self._until_it_came_back())
+                    if measuring():
+                        tasks.create_task(self._tell_levels())
             except* BusCameBack:
                 self._state.abandon()
 
@@ -106,6 +112,16 @@ class Leader:
         """A server that was killed may have forgotten the last purges it confirmed: ORDERS is looked at anew."""
         await self._came_back.wait()
         raise BusCameBack
+
+    async def _tell_levels(self) -> None:
+        try:
+            while True:
+                for gauge, values in levels(self._state, self._clock.now()).items():
+                    level(gauge, values)
+                await asyncio.sleep(LEVELS_SECONDS)
+        finally:
+            for gauge, values in silence().items():
+                level(gauge, values)
 
     async def _take_over(self, term: int) -> None:
         """Bring the state to the streams' ends, then see what the leader before us left undone."""
@@ -151,4 +167,5 @@ class Leader:
             log.warning(
                 "effect_put_off", effect=type(effect).__name__, tenant=effect.key[0], job=effect.key[1], why=str(error)
             )
+            system_error(error.code)
             return [Landed(effect.key, failed=True)]

@@ -1,5 +1,6 @@
 """What the scheduler knows of a job, what it hears, and what it may want done."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,6 +57,8 @@ class Job:
     accepted: dict[int, Target] = field(default_factory=dict)
     ended: dict[int, AttemptEnded] = field(default_factory=dict)
     orders: dict[Target, Standing] = field(default_factory=dict)
+    accepted_unix_ns: dict[int, int] = field(default_factory=dict)
+    """Of every epoch."""
     cancel_asked: bool = False
     done: bool = False
     """DONE holds it."""
@@ -157,11 +160,24 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """What an attempt's or a job's end was concluded from: for whoever tells its span and its figures."""
+
+    before: JobRecord
+    ended: AttemptEnded | None = None
+    """None: the job ended without an attempt."""
+    accepted_unix_ns: Mapping[int, int] = field(default_factory=dict)
+    """When machines took its attempts, by epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """Write the record if its sequence is still `expect_seq`."""
 
     record: JobRecord
     expect_seq: int
+    over: "Over | None" = None
+    """Set when an attempt is over, or the job."""
 
     @property
     def key(self) -> Key:

@@ -5,6 +5,7 @@ from typing import TypeVar
 import structlog
 
 from services.scheduler.evidence import end_of_lost
+from services.scheduler.measuring import measure
 from services.scheduler.model import (
     DoneStands,
     Effect,
@@ -15,6 +16,7 @@ from services.scheduler.model import (
     Move,
     OrderGone,
     OrderStands,
+    Over,
     PurgeJob,
     PurgeOrder,
     ReadBack,
@@ -29,9 +31,10 @@ from shared.facts import AttemptAccepted, AttemptEnded, JobRecord, Order, StepEn
 from shared.facts.core import Fact as BusFact
 from shared.flow import DONE, EVT, JOBS, ORDERS, Done, Evt, Job, OrderTo, Spec
 from shared.ids import random_id
+from shared.job_spans import attempt_span, run_context, run_span
 from shared.lifecycle import JobState
 from shared.placement import Target
-from shared.telemetry import continue_trace
+from shared.telemetry import continue_trace, exporting, measuring, tell
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -49,26 +52,26 @@ class Performer:
     async def perform(self, effect: Effect) -> list[Fact]:  # noqa: PLR0911 - one for each effect
         """What is known of the effect's subject afterwards. Raises Unavailable: nothing is known, try again."""
         match effect:
-            case Move(record, expect_seq):
-                with continue_trace(record.traceparent):
-                    return await self._move(record, expect_seq)
+            case Move(record, expect_seq, over):
+                with continue_trace(run_context(record.traceparent, record.job)):
+                    return await self._move(record, expect_seq, over)
             case ReadBack(key, seq):
                 return await self._read_back(key, seq)
             case GiveOrder(order, expect_seq):
                 with continue_trace(order.traceparent):
                     return await self._order(order, expect_seq)
             case EndAttempt():
-                with continue_trace(effect.record.traceparent):
+                with continue_trace(run_context(effect.record.traceparent, effect.record.job)):
                     return await self._end(effect)
             case WriteDone(record):
-                with continue_trace(record.traceparent):
+                with continue_trace(run_context(record.traceparent, record.job)):
                     return await self._done(record)
             case PurgeOrder(key, target):
                 return await self._purge_order(key, target)
             case PurgeJob(key, seq):
                 return await self._purge_job(key, seq)
 
-    async def _move(self, record: JobRecord, expect_seq: int) -> list[Fact]:
+    async def _move(self, record: JobRecord, expect_seq: int, over: Over | None) -> list[Fact]:
         record = record.model_copy(update={"write_id": random_id(), "term": self._term})
         subject = Job(record.tenant, record.job)
         if record.ended:
@@ -78,12 +81,15 @@ class Performer:
                 subject, encode(record), headers=headers(record, record.write_id), expect_seq=expect_seq
             )
         except (WrongSequence, OutcomeUnknown):
-            return await self._read_back((record.tenant, record.job), expect_seq)
+            found = await self._read_back((record.tenant, record.job), expect_seq)
+            if any(isinstance(fact, RecordSeen) and fact.record.write_id == record.write_id for fact in found):
+                _moved(record, over)
+            return found
         if record.ended:
             crash_point("scheduler.after-final-move-before-done")
         elif record.state is JobState.PLACED:
             crash_point("scheduler.after-move-before-order")
-        _tell_move(record)
+        _moved(record, over)
         return [RecordSeen(record, stored.seq)]
 
     async def _read_back(self, key: Key, seq: int) -> list[Fact]:
@@ -153,12 +159,16 @@ class Performer:
                 if found is None:
                     raise Unavailable(what=str(subject), why="it was not stored") from None
                 if decode(JobRecord, found.data).write_id == record.write_id:
-                    return [DoneStands(key)]
+                    break
                 # An older job of the same id, whose record was purged long ago: the newest is the history.
                 expect_seq = found.seq
             else:
                 crash_point("scheduler.after-done-before-purge")
-                return [DoneStands(key)]
+                break
+        # Told by whoever wrote it, perhaps twice after a takeover: under the same id.
+        if exporting(record.traceparent):
+            tell(run_span(record))
+        return [DoneStands(key)]
 
     async def _purge_order(self, key: Key, target: Target) -> list[Fact]:
         await self._bus.purge(ORDERS, str(OrderTo(target.cluster, target.machine, *key)))
@@ -181,6 +191,16 @@ def _by_the_placed(accepted: AttemptAccepted, record: JobRecord) -> bool:
 def headers(fact: BusFact, id_: str) -> Headers:
     """CloudEvents, binary mode."""
     return {"ce-specversion": "1.0", CE_TYPE: fact.event_type(), "ce-source": SOURCE, "ce-id": id_}
+
+
+def _moved(record: JobRecord, over: Over | None) -> None:
+    _tell_move(record)
+    if over is None:
+        return
+    for measured in measure(record, over) if measuring() else ():
+        measured.tell()
+    if over.ended is not None and exporting(record.traceparent):
+        tell(attempt_span(over.before, over.ended))
 
 
 def _tell_move(record: JobRecord) -> None:

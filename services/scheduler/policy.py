@@ -15,6 +15,7 @@ from services.scheduler.model import (
     GiveOrder,
     Job,
     Move,
+    Over,
     PurgeJob,
     PurgeOrder,
     ReadBack,
@@ -25,6 +26,7 @@ from services.scheduler.placing import explain_waits, hold_for_the_starved, plac
 from services.scheduler.state import State
 from shared.facts import AttemptEnded, Desired, Order
 from shared.facts.attempt import Outcome
+from shared.job_spans import attempt_context
 from shared.lifecycle import JobState, Reason
 from shared.placement import Target
 
@@ -98,10 +100,11 @@ def _after_the_end(state: State, job: Job, now: float) -> Effect | None:
 def _while_queued(state: State, job: Job, now: float) -> Effect | None:
     record, now_ns = job.record, int(now * NS)
     if job.cancel_asked or record.cancel_requested:
-        return Move(verdict.cancel_unstarted(record, now_ns), job.seq)
+        return Move(verdict.cancel_unstarted(record, now_ns), job.seq, Over(record, None, job.accepted_unix_ns))
     give_up = max(record.created_unix_ns, record.not_before_unix_ns or 0) / NS + state.rules.queue_timeout_seconds
     if now >= give_up:
-        return Move(verdict.give_up_waiting(record, state.rules, now_ns), job.seq)
+        moved = verdict.give_up_waiting(record, state.rules, now_ns)
+        return Move(moved, job.seq, Over(record, None, job.accepted_unix_ns))
     stale = _revoke_others(state, job, None)
     if stale is not None:
         return stale
@@ -134,7 +137,7 @@ def _while_placed(state: State, job: Job, now: float) -> Effect | None:
     if ended is not None:
         cancel_asked = job.cancel_asked or record.cancel_requested
         moved = verdict.after_attempt(record, ended, state.rules, now_ns, cancel_asked=cancel_asked)
-        return Move(moved, job.seq)
+        return Move(moved, job.seq, Over(record, ended, job.accepted_unix_ns))
     if job.cancel_asked and not record.cancel_requested:
         return Move(verdict.ask_to_cancel(record), job.seq)
     standing = job.orders.get(target)
@@ -174,7 +177,7 @@ def _order(state: State, job: Job, target: Target, epoch: int, desired: Desired)
         fence_seconds=state.rules.fence_seconds,
         timeout_seconds=record.timeout_seconds,
         term=0,
-        traceparent=record.traceparent,
+        traceparent=attempt_context(record.traceparent, record.job, epoch),
     )
 
 

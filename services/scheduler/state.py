@@ -175,6 +175,8 @@ class State:
             return
         if job.record.ended:
             return
+        if isinstance(fact, AttemptAccepted):
+            job.accepted_unix_ns.setdefault(fact.epoch, fact.at_unix_ns)
         match fact:
             case CancelRequested():
                 job.cancel_asked = True

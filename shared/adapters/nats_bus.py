@@ -23,10 +23,11 @@ from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Respon
 from shared.credential import Credential
 from shared.errors import OutcomeUnknown, OverspillError, Rejected, Unavailable
 from shared.ids import random_id
+from shared.metrics import REFUSED
 from shared.requests import Refusal
 from shared.stream import Bucket, Stream
 from shared.subject import Subject
-from shared.telemetry import continue_trace, current_traceparent
+from shared.telemetry import continue_trace, count, current_traceparent, system_error, valid_traceparent
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -132,6 +133,8 @@ class NatsBus:
             # Raised into connect(), which would otherwise try the same credential until its time is up.
             raise CredentialRefused
         # Permission violations arrive only here; the caller's own request just times out.
+        if "ermission" in str(error):
+            count(REFUSED, attributes={"overspill.refusal.kind": "permission"})
         if self._nc.is_connected or "ermission" in str(error):
             log.warning("bus_error", error=str(error) or type(error).__name__)
 
@@ -212,14 +215,19 @@ class NatsBus:
 
     async def _answer(self, raw: Msg, responder: Responder) -> None:
         message = to_message(raw)
-        parent = message.headers.get(TRACEPARENT)
-        with continue_trace(parent), answering(message.subject, parent):
+        parent = valid_traceparent(message.headers.get(TRACEPARENT))
+        with continue_trace(parent), answering(message.subject, parent) as notes:
             try:
                 data, headers = await responder(message)
             except OverspillError as error:
+                if notes is not None:
+                    notes.failed(error)
                 data, headers = _refusal(error.code, str(error), error.status)
-            except Exception:
+            except Exception as error:
+                if notes is not None:
+                    notes.failed(error)
                 # The asker gets an answer whatever breaks here; the details stay in our log.
+                system_error("request_failed")
                 log.exception("request_failed", subject=message.subject)
                 data, headers = _refusal("internal", "the service failed on this request; its log says why", 500)
         if raw.reply:

@@ -6,6 +6,7 @@ Any fact may come twice, late or out of order. A fact of an older epoch changes 
 
 from shared.facts.attempt import AttemptAccepted, AttemptEnded, AttemptStarted, Outcome
 from shared.facts.core import Fact
+from shared.facts.figures import CapacityCounted, RefusalsCounted
 from shared.facts.job import JobRecord, Placement
 from shared.facts.machine import ClusterSeen, MachineBeat, MachineSeen
 from shared.facts.order import Desired, Order
@@ -18,6 +19,7 @@ __all__ = [
     "AttemptEnded",
     "AttemptStarted",
     "CancelRequested",
+    "CapacityCounted",
     "ClusterSeen",
     "Desired",
     "Fact",
@@ -28,6 +30,7 @@ __all__ = [
     "Order",
     "Outcome",
     "Placement",
+    "RefusalsCounted",
     "StepEnded",
     "StepReady",
     "StepStarted",

@@ -37,6 +37,8 @@ class Platform:
     home: Path
     data: Path
     flags: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    """Environment of `up` and so of its parts."""
     ready: dict[str, Any] = field(default_factory=dict)
     process: "subprocess.Popen[str] | None" = None
 
@@ -49,7 +51,7 @@ class Platform:
                 stdout=subprocess.PIPE,
                 stderr=err,
                 text=True,
-                env=clean_environment(self.home),
+                env=clean_environment(self.home) | self.settings,
                 start_new_session=True,
             )
         assert self.process.stdout is not None

@@ -14,6 +14,7 @@ SPY = Party("spy", "hub", publishes=(), subscribes=(">",), why="sees what crosse
 SERVERS_OWN = ("$", "_INBOX", "_R_", "feed.", "desired.", "tail.", "logs.")
 """The server's API, answers, and what the server republishes by itself."""
 
+COUNTING = {"gateway", "cluster-metrics"}
 ANY = "any-of-them"
 ONLY_WHEN_THINGS_BREAK = {"dlq.*", "evt.*.*.*.attempt-ended"}
 """Burying, and the scheduler ending an attempt whose machine is lost: their own tests see them."""
@@ -37,9 +38,11 @@ def test_a_pattern_matches_as_the_bus_matches() -> None:
 
 
 async def test_what_is_declared_crosses_the_bus_and_nothing_else_does(tmp_path: Path) -> None:
-    platform = Platform(tmp_path, tmp_path / "data")
+    often = {"OVERSPILL_GATEWAY_TELL_REFUSALS_SECONDS": "0.1", "OVERSPILL_CLUSTER_METRICS_COUNT_SECONDS": "1"}
+    platform = Platform(tmp_path, tmp_path / "data", settings=often)
     platform.start()
     seen: set[str] = set()
+    counted = asyncio.Event()
     try:
         identity = Identity.load(platform.data / "identity")
         async with (
@@ -50,10 +53,14 @@ async def test_what_is_declared_crosses_the_bus_and_nothing_else_does(tmp_path: 
             async def spy() -> None:
                 async for message in messages:
                     seen.add(message.subject)
+                    if {subject.split(".")[1] for subject in seen if subject.startswith("figures.")} == COUNTING:
+                        counted.set()
 
             listening = asyncio.create_task(spy())
             await asyncio.to_thread(everything_a_tenant_does, platform)
             await a_service_submits_nonsense(platform, identity)
+            async with asyncio.timeout(30):
+                await counted.wait()
             listening.cancel()
     finally:
         platform.end()
@@ -78,6 +85,7 @@ def everything_a_tenant_does(platform: Platform) -> None:
     tree = platform.spec("artifacts: [{name: a, paths: [out]}]\nsteps: [{run: 'echo hello | tee out'}]")
     assert platform.run("run", cwd=tree).code == 0
     assert platform.run("artifacts", "last", "--download", str(tree / "got")).code == 0
+    assert platform.run("status").code == 0
     assert "hello" in platform.run("logs", "last").out
     waiting = platform.spec("steps: [{image: none, run: 'true'}]")
     job = platform.run("submit", "build.yaml", cwd=waiting).out.strip()

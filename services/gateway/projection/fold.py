@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from services.gateway.projection import measures
 from shared.bus import Message
 from shared.errors import Poison
 from shared.facts import (
@@ -96,6 +97,7 @@ def record_statements(record: JobRecord, data: bytes, seq: int) -> Iterator[Stat
     created = min(record.created_unix_ns, LARGEST)
     head = (record.tenant, record.job, record.name, record.state.value, record.epoch)
     yield _RECORD, (*head, created, data, seq)
+    yield measures.UPSERT, measures.values(record, seq)
     for key, value in record.labels.items():
         yield _LABEL, (record.tenant, key, value, created, record.job)
 

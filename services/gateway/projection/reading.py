@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.gateway.figures.model import Queue
+from services.gateway.figures.tally import Windows
 from services.gateway.log_reading.missing import AttemptLogs
+from services.gateway.projection import measures
 from services.gateway.projection.schema import open_for_reading
 from services.gateway.refusals import BadRequest
 from shared.facts import ArtifactStored, AttemptEnded, JobRecord, StepEnded
@@ -164,6 +167,21 @@ class Reading:
 
     async def attempt_logs(self, tenant: str, job: str, epoch: int) -> AttemptLogs:
         return await self._run(lambda db: _attempt_logs(db, (tenant, job, epoch)))
+
+    async def measure(self, tenants: Sequence[str], windows: Windows) -> Queue:
+        """Everything of these tenants is counted in the windows; what waits and runs now comes back."""
+
+        def work(db: sqlite3.Connection) -> Queue:
+            found = Queue()
+            for tenant in tenants:
+                for row in measures.jobs(db, tenant, windows.since_ns):
+                    windows.job(row)
+                for span in measures.attempts(db, tenant, windows.since_ns):
+                    windows.attempt(span)
+                found = found.plus(Queue(*measures.queue(db, tenant)))
+            return found
+
+        return await self._run(work)
 
     async def summaries(self, tenant: str, job: str, epoch: int) -> list[tuple[int, str]]:
         """(step, markdown) in step order."""

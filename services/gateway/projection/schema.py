@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 
 TABLES = """
 CREATE TABLE jobs (
@@ -43,10 +43,17 @@ CREATE TABLE artifacts (
     tenant TEXT NOT NULL, job TEXT NOT NULL, epoch INTEGER NOT NULL, name TEXT NOT NULL, fact BLOB NOT NULL,
     PRIMARY KEY (tenant, job, epoch, name)
 ) WITHOUT ROWID;
+CREATE TABLE measures (
+    tenant TEXT NOT NULL, created_ns INTEGER NOT NULL, job TEXT NOT NULL, seq INTEGER NOT NULL,
+    state TEXT NOT NULL, epoch INTEGER NOT NULL, placed_ns INTEGER, ended_ns INTEGER, cluster TEXT, pool TEXT,
+    cpu_millis INTEGER NOT NULL, memory_bytes INTEGER NOT NULL,
+    prepare_seconds REAL, handover_seconds REAL, finish_seconds REAL,
+    PRIMARY KEY (tenant, created_ns, job)
+) WITHOUT ROWID;
 CREATE TABLE progress (only INTEGER PRIMARY KEY CHECK (only = 1), applied_seq INTEGER NOT NULL);
 CREATE TABLE anchors (seq INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, subject TEXT NOT NULL);
 """
-CONTENT = ("jobs", "labels", "events", "attempts", "steps", "summaries", "artifacts", "progress", "anchors")
+CONTENT = ("jobs", "labels", "events", "attempts", "steps", "summaries", "artifacts", "measures", "progress", "anchors")
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
