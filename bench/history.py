@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 FILLER = Party("filler", "hub", publishes=(Job.filter(), Done.filter(), Evt.filter()), purges=(JOBS,))
 SPREAD_SECONDS = 6 * 86_400
-CONFIRM_EVERY = 1000
+CONFIRM_EVERY = 100
 PATIENCE_SECONDS = 900.0
 
 
@@ -85,32 +85,30 @@ def story(job: str, created_ns: int, number: int) -> Iterator[tuple[str, bytes]]
 
 
 async def fill(stack: Stack, jobs: int) -> None:
-    """Publish without waiting for each; every so often one confirms those before it."""
+    """Publish without waiting for each; every so often a job's messages are confirmed, and with them those before."""
     bus = await RawNats.connect(stack.nats_url, stack.identity.credential(FILLER))
     plain = "a" * 26
     template = list(story(plain, 1_234_567_890_123_456_789, 7))
-    confirmed, newest = 0, time.time_ns()
+    newest = time.time_ns()
     for number in range(jobs):
         job = job_id_from_key(TENANT, f"history-{number}")
         created = newest - (jobs - number) * SPREAD_SECONDS * 1_000_000_000 // jobs
+        last_of_all = number == jobs - 1
         for subject, data in template:
             theirs = data.replace(b'"build 7"', b'"build %d"' % (number % 50))
             theirs = theirs.replace(b'"b7"', b'"b%d"' % (number % 200)).replace(
                 b"1234567890", str(created)[:10].encode()
             )
             theirs = theirs.replace(plain.encode(), job.encode())
-            bus.publish(subject.replace(plain, job), theirs, {"ce-id": f"{job}-{len(theirs)}"})
-        confirmed += len(template)
-        if confirmed >= CONFIRM_EVERY or number == jobs - 1:
-            confirmed = 0
-            for subject in (Job(TENANT, "confirm"), Done(TENANT, "confirm"), Evt(TENANT, "confirm", 0, "confirm")):
-                await bus.store(str(subject), b"{}", {})
+            headers = {"ce-id": f"{job}-{len(theirs)}"}
+            if number % CONFIRM_EVERY == 0 or last_of_all:
+                await bus.store(subject.replace(plain, job), theirs, headers)
+            else:
+                bus.publish(subject.replace(plain, job), theirs, headers)
     provisioner = await RawNats.connect(stack.nats_url, stack.identity.credential(PROVISIONER))
     await _until_counted(provisioner, EVT.name, jobs * 8)
     await _until_counted(provisioner, DONE.name, jobs)
-    for stream, subject in ((JOBS, "job.>"), (DONE, f"done.{TENANT}.confirm"), (EVT, f"evt.{TENANT}.confirm.>")):
-        body = orjson.dumps({"filter": subject})
-        await provisioner.store(f"$JS.API.STREAM.PURGE.{stream.name}", body, {})
+    await provisioner.store(f"$JS.API.STREAM.PURGE.{JOBS.name}", orjson.dumps({"filter": Job.filter()}), {})
     provisioner.close()
     bus.close()
 
