@@ -8,18 +8,21 @@ the same number and sizes of messages, published bare into streams of the same s
 
 import argparse
 import asyncio
+import os
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import uvloop
 
-from bench.bare_publishes import publishes_per_second
+from bench.bare_publishes import Bare, publish_bare
 from bench.measuring import CpuClock, Gate, Row, Samples, ms, noted
 from bench.raw_nats import RawNats
 from bench.stack import Shape, Stack, opened, python, scratch
@@ -51,7 +54,7 @@ class Outcome:
     queue_wait: Samples
     from_submit_to_end: Samples
     cpu_ms_per_job: dict[str, float]
-    limit_per_second: float
+    limit: Bare
     edge: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -148,13 +151,15 @@ async def machines(stack: Stack, count: int) -> AsyncIterator[dict[str, Any]]:
     told |= orjson.loads(await stack.run(edge))
 
 
-async def run(setting: Setting, jobs: int, under_way: int, warm_up: int) -> Outcome:
+async def run(setting: Setting, jobs: int, under_way: int, warm_up: int, profiles: Path | None = None) -> Outcome:
     with scratch() as directory:
         async with opened(directory, setting.shape, sync_always=setting.sync_always, sampled=setting.sampled) as stack:
-            return await _measure(stack, setting, jobs, under_way, warm_up)
+            return await _measure(stack, setting, jobs, under_way, warm_up, profiles)
 
 
-async def _measure(stack: Stack, setting: Setting, jobs: int, under_way: int, warm_up: int) -> Outcome:
+async def _measure(
+    stack: Stack, setting: Setting, jobs: int, under_way: int, warm_up: int, profiles: Path | None
+) -> Outcome:
     credential = stack.identity.credential(service_party(TENANT), tenant=TENANT)
     headers = {"Authorization": f"Bearer {stack.token}"}
     limits = httpx.Limits(max_connections=32)
@@ -180,7 +185,9 @@ async def _measure(stack: Stack, setting: Setting, jobs: int, under_way: int, wa
             await current.over.wait()
             await until_in_history(stack, warm_up)
             current = measured = submitter(jobs)
-            clock = CpuClock(stack.processes())
+            clock = CpuClock(stack.processes() | {"submitter": os.getpid()})
+            if profiles is not None:
+                profile(stack, profiles)
             await current.submit_on(bus, "run")
             await current.over.wait()
             await until_in_history(stack, warm_up + jobs)
@@ -188,7 +195,7 @@ async def _measure(stack: Stack, setting: Setting, jobs: int, under_way: int, wa
         if measured.bad:
             raise SystemExit(f"{measured.bad} of {jobs} jobs did not succeed: the figure is void")
         waits = await queue_waits(stack, jobs)
-        limit = await publishes_per_second(stack, jobs)
+        limit = await publish_bare(stack, min(jobs * MESSAGES_PER_JOB, 40_000))
         bus.close()
     return Outcome(
         jobs,
@@ -196,7 +203,7 @@ async def _measure(stack: Stack, setting: Setting, jobs: int, under_way: int, wa
         waits,
         Samples.of(measured.took),
         {name: 1000 * spent / jobs for name, spent in sorted(cpu.items(), key=lambda item: -item[1])},
-        limit / MESSAGES_PER_JOB,
+        limit,
         edge,
     )
 
@@ -204,6 +211,20 @@ async def _measure(stack: Stack, setting: Setting, jobs: int, under_way: int, wa
 MESSAGES_PER_JOB = 12
 """Stored for one job: submission, spec, three records, order, accepted, started, step started and ended, ended, done.
 Their copies (records in EVT, what is republished) come for nothing in the limit, as they do in the figure."""
+
+
+def profile(stack: Stack, directory: Path) -> None:
+    """Stacks of every Python process while it holds the interpreter, by py-spy, which has to be installed for it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, pid in stack.processes().items():
+        if name in ("nats-server", "weed"):
+            continue
+        into = str(directory / f"{name}.txt")
+        subprocess.Popen(
+            ["py-spy", "record", "--gil", "-r", "250", "-d", "20", "-f", "raw", "-o", into, "-p", str(pid)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 async def until_in_history(stack: Stack, count: int) -> None:
@@ -230,6 +251,8 @@ async def queue_waits(stack: Stack, newest: int) -> Samples:
 
 def row(setting: Setting, outcome: Outcome, *, gated: bool) -> Row:
     cpu = sum(outcome.cpu_ms_per_job.values())
+    limit = outcome.limit.per_second / MESSAGES_PER_JOB
+    limit_cpu = outcome.limit.cpu_seconds * 1000 * MESSAGES_PER_JOB
     gates = [
         Gate(outcome.per_second, 250, "at least", "at least 250 jobs/s"),
         Gate(outcome.queue_wait.p99, 1, "at most", "queue wait p99 at most 1 s"),
@@ -237,8 +260,8 @@ def row(setting: Setting, outcome: Outcome, *, gated: bool) -> Row:
     return Row(
         f"jobs/s, {setting.name}",
         f"**{outcome.per_second:.0f}/s**, queue wait p50 {ms(outcome.queue_wait.p50)} p99 {ms(outcome.queue_wait.p99)}",
-        f"bare publishes of as many messages: {outcome.limit_per_second:.0f} jobs' worth/s",
-        f"{outcome.per_second / outcome.limit_per_second:.2f} of the limit; {cpu:.2f} ms of CPU a job",
+        f"as many messages published bare: {limit:.0f} jobs' worth/s, {limit_cpu:.2f} ms of CPU a job",
+        f"{outcome.per_second / limit:.2f} of the limit; {cpu:.2f} ms of CPU a job, {cpu / limit_cpu:.1f}x the bare",
         f"python -m bench.jobs --only {setting.name.replace(', ', '-').replace(' ', '-')}",
         gates if gated else [],
         {
@@ -264,7 +287,7 @@ async def main(options: argparse.Namespace) -> None:
         for setting in SETTINGS:
             if options.only and setting.name.replace(" ", "-") not in options.only:
                 continue
-            outcome = await run(setting, options.jobs, options.under_way, options.warm_up)
+            outcome = await run(setting, options.jobs, options.under_way, options.warm_up, options.profile)
             rows.append(row(setting, outcome, gated=setting.name == "bus door"))
 
 
@@ -274,6 +297,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=5000)
     parser.add_argument("--warm-up", type=int, default=500)
     parser.add_argument("--under-way", type=int, default=128, help="jobs kept going at once")
+    parser.add_argument("--profile", type=Path, help="directory for py-spy's stacks of each service")
     return parser.parse_args()
 
 
