@@ -11,6 +11,7 @@ import asyncio
 import os
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,16 +25,21 @@ import uvloop
 
 from bench.bare_publishes import Bare, publish_bare
 from bench.measuring import CpuClock, Gate, Row, Samples, ms, noted
-from bench.raw_nats import RawNats
+from bench.raw_nats import BusRefused, RawNats
 from bench.stack import Shape, Stack, opened, python, scratch
 from overspill.hub_seed import CLUSTER, TENANT
+from shared.errors import OverspillError
 from shared.flow import machine_party, service_party
 from shared.ids import job_id_from_event
 
 SOURCE = "/bench/jobs"
 SPEC = {"name": "nothing", "steps": [{"name": "nothing", "run": "true"}]}
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 600.0
 FINAL = (b'"state":"succeeded"', b'"state":"failed"', b'"state":"error"', b'"state":"timed_out"')
+
+
+class VoidFigure(Exception):
+    """What was measured is not what was meant to be."""
 
 
 @dataclass
@@ -193,7 +199,7 @@ async def _measure(
             await until_in_history(stack, warm_up + jobs)
             seconds, cpu = clock.elapsed_seconds, clock.seconds()
         if measured.bad:
-            raise SystemExit(f"{measured.bad} of {jobs} jobs did not succeed: the figure is void")
+            raise VoidFigure(f"{measured.bad} of {jobs} jobs did not succeed")
         waits = await queue_waits(stack, jobs)
         limit = await publish_bare(stack, min(jobs * MESSAGES_PER_JOB, 40_000))
         bus.close()
@@ -282,13 +288,21 @@ SETTINGS = (
 )
 
 
-async def main(options: argparse.Namespace) -> None:
+async def main(options: argparse.Namespace) -> int:
+    """The exit code: one setting that broke doesn't keep the others from being measured."""
+    broken = 0
     with noted("jobs") as rows:
         for setting in SETTINGS:
             if options.only and setting.name.replace(" ", "-") not in options.only:
                 continue
-            outcome = await run(setting, options.jobs, options.under_way, options.warm_up, options.profile)
+            try:
+                outcome = await run(setting, options.jobs, options.under_way, options.warm_up, options.profile)
+            except (VoidFigure, TimeoutError, OverspillError, BusRefused, httpx.HTTPError) as error:
+                print(f"{setting.name}: {type(error).__name__} {error}", file=sys.stderr)
+                broken = 1
+                continue
             rows.append(row(setting, outcome, gated=setting.name == "bus door"))
+    return broken
 
 
 def arguments() -> argparse.Namespace:
@@ -302,4 +316,4 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(arguments()))
+    sys.exit(uvloop.run(main(arguments())))

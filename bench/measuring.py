@@ -91,13 +91,20 @@ def _cpu_model() -> str:
 def noted(name: str) -> Iterator[list[Row]]:
     """Append rows to what is yielded: they are printed and kept with the machine's load before and after."""
     before, began, rows = os.getloadavg()[0], time.time(), list[Row]()
-    yield rows
+    try:
+        yield rows
+    finally:
+        if rows:
+            _keep(name, rows, before, began)
+
+
+def _keep(name: str, rows: list[Row], load_before: float, began: float) -> None:
     kept = {
         "name": name,
         "at_unix": round(began),
         "seconds": round(time.time() - began, 1),
         "machine": machine(),
-        "load": [round(before, 2), round(os.getloadavg()[0], 2)],
+        "load": [round(load_before, 2), round(os.getloadavg()[0], 2)],
         "rows": [
             {**asdict(row), "gates": [{"text": gate.text, "value": gate.value, "met": gate.met} for gate in row.gates]}
             for row in rows
