@@ -13,10 +13,10 @@ from bench import table
 SMOKE: dict[str, tuple[str, ...]] = {
     "handover": ("--rounds", "1", "--steps", "5", "--polled", "2"),
     "submit": ("--jobs", "1", "--twenties", "1", "--rest", "0"),
-    "jobs": ("--jobs", "40", "--warm-up", "10", "--under-way", "8", "--only", "bus-door"),
+    "jobs": ("--jobs", "40", "--warm-up", "10", "--under-way", "8", "--only", "one-hub-process"),
     "log_path": ("--megabytes", "16"),
     "idle": ("--seconds", "1", "--settle", "0"),
-    "history": ("--jobs", "100", "--pages", "5", "--restarts", "1"),
+    "history": ("--jobs", "100", "--pages", "5", "--restarts", "0"),
 }
 
 

@@ -171,11 +171,12 @@ async def main(options: argparse.Namespace) -> None:
                 assert len(listed) == min(50, options.jobs), "the history is not shown"
                 return await pages(client, data / "hub" / "gateway" / "projection.sqlite", options.pages)
 
-        first, _ = await came_up(home, look)
+        first, (page, plain) = await came_up(home, look)
         again = []
         for _ in range(options.restarts):
             seconds, (page, plain) = await came_up(home, look)
             again.append(seconds)
+        slowest = max(again, default=first)
         rows.append(
             Row(
                 f"{options.jobs:,} jobs in history: a page of 50",
@@ -190,11 +191,11 @@ async def main(options: argparse.Namespace) -> None:
         rows.append(
             Row(
                 f"{options.jobs:,} jobs in history: `overspill up` to ready",
-                f"**{max(again):.1f} s**; {first:.1f} s when the projection is made anew",
+                f"**{slowest:.1f} s**; {first:.1f} s when the projection is made anew",
                 f"nats-server alone on the same streams {alone:.1f} s",
-                f"{max(again) / alone:.1f}x the server's",
+                f"{slowest / alone:.1f}x the server's",
                 "python -m bench.history",
-                [Gate(max(again), 10, "at most", "at most 10 s")],
+                [Gate(slowest, 10, "at most", "at most 10 s")],
                 {"seconds to fill the streams": round(filled, 1)},
             )
         )
