@@ -13,7 +13,7 @@ WORKERS ?= 2
 SEEDS ?= 50
 FIRST ?= 0
 
-.PHONY: demo test lint types contracts tests chaos up clean lock
+.PHONY: demo test lint types contracts tests chaos bench up clean lock
 
 demo: $(VENV)/run.stamp
 	$(BIN)/overspill run examples/demo/build.yaml --no-source
@@ -40,6 +40,10 @@ tests: $(VENV)/dev.stamp
 chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.chaos --first $(FIRST) --seeds $(SEEDS)
 	$(BIN)/python -m tests.chaos.takeover --kills 20
+
+# About ten minutes; measure on an otherwise idle machine.
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Overspill needs Python 3.11.4 or newer; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11, 4) else 0)'

@@ -25,7 +25,8 @@ from shared.ids import token_from
 from shared.settings import ObjectSettings
 
 TENANT, CLUSTER, POOL = "default", "local", "local"
-READY_SECONDS = 90.0
+READY_SECONDS = 600.0
+"""A projection made anew from a week of a busy platform takes minutes; a part that ends is noticed at once."""
 STEP_GRACE_SECONDS = 5.0
 AGENT_GRACE_SECONDS = STEP_GRACE_SECONDS + 7.0
 """Steps have their grace, then step-ctl tells how they ended. Without a bus (`up` was killed, and all ended at once) it

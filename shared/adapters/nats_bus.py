@@ -35,6 +35,8 @@ log = structlog.get_logger()
 ERROR = "Overspill-Error"
 MAX_CONCURRENT_REQUESTS = 256
 RECONNECT_SECONDS = 0.2
+COPIES_SECONDS = 30.0
+"""How long it takes to be noticed that an operator gave a stream more copies."""
 
 
 class Refused(Rejected):
@@ -67,6 +69,7 @@ class NatsBus:
         self._connecting = True
         self._wakes: list[Callable[[], None]] = []
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+        self._copies: dict[str, tuple[int, float]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -308,6 +311,15 @@ class NatsBus:
     @property
     def client(self) -> Client:
         return self._nc
+
+    async def has_one_copy(self, stream: str) -> bool:
+        """So that whoever answers is its leader. Raises Unavailable, NotFound."""
+        now = asyncio.get_running_loop().time()
+        copies, asked_at = self._copies.get(stream, (0, -COPIES_SECONDS))
+        if now - asked_at >= COPIES_SECONDS:
+            copies = int((await api(self, f"STREAM.INFO.{stream}"))["config"]["num_replicas"])
+            self._copies[stream] = copies, now
+        return copies == 1
 
     def new_inbox(self) -> str:
         return self._nc.new_inbox()

@@ -28,6 +28,7 @@ def _reading(stream: str) -> Iterator[str]:
     """Last values, the stream's ends, and readers that are thrown away."""
     yield f"$JS.API.STREAM.INFO.{stream}"
     yield f"$JS.API.STREAM.MSG.GET.{stream}"
+    yield f"$JS.API.DIRECT.GET.{stream}.>"
     yield f"$JS.API.CONSUMER.CREATE.{stream}.*"
     yield f"$JS.API.CONSUMER.DELETE.{stream}.*"
     yield f"$JS.FC.{stream}.>"

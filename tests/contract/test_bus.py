@@ -282,3 +282,25 @@ async def test_a_stored_message_that_poses_as_the_servers_word_is_a_message(bus:
             await delivery.ack()
             assert delivery.message.data == b"posing"
             break
+
+
+async def test_what_a_message_says_of_itself_is_not_the_servers_word_on_it(bus: NatsBus) -> None:
+    lies = {"Nats-Stream": "EVT", "Nats-Subject": "job.acme.two", "Nats-Sequence": "7", "Status": "404"}
+    stored = await bus.publish(JOB, b"{}", headers=lies)
+    found = await bus.last(flow.JOBS, JOB)
+    assert found is not None
+    assert (found.subject, found.seq, found.data) == (str(JOB), stored.seq, b"{}")
+
+
+async def test_the_last_message_is_the_same_whichever_way_it_is_read(
+    bus: NatsBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bus.publish(JOB, b"1", headers={"ce-id": "a"})
+    await bus.publish(JOB, b"2", headers={"ce-id": "b"})
+    from_the_only_copy = await bus.last(flow.JOBS, JOB)
+
+    async def more_copies(_: str) -> bool:
+        return False
+
+    monkeypatch.setattr(bus, "has_one_copy", more_copies)
+    assert await bus.last(flow.JOBS, JOB) == from_the_only_copy

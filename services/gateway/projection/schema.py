@@ -1,4 +1,8 @@
-"""Tables. A change of any of them raises VERSION: another version's file is emptied and rebuilt."""
+"""Tables. A change of any of them raises VERSION: another version's file is emptied and rebuilt.
+
+Job ids are random, so whatever is kept by them is written all over the file. Events are most of it: they lie in the
+order they come in, and only their index is by job.
+"""
 
 import sqlite3
 from pathlib import Path
@@ -20,11 +24,10 @@ CREATE TABLE labels (
     PRIMARY KEY (tenant, key, value, created_ns, job)
 ) WITHOUT ROWID;
 CREATE TABLE events (
-    tenant TEXT NOT NULL, job TEXT NOT NULL, seq INTEGER NOT NULL,
-    epoch INTEGER NOT NULL, type TEXT NOT NULL, time_ns INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (tenant, job, seq)
-) WITHOUT ROWID;
-CREATE INDEX events_seq ON events (seq);
+    seq INTEGER PRIMARY KEY, tenant TEXT NOT NULL, job TEXT NOT NULL,
+    epoch INTEGER NOT NULL, type TEXT NOT NULL, time_ns INTEGER NOT NULL, data BLOB NOT NULL
+);
+CREATE INDEX events_job ON events (tenant, job, seq);
 CREATE TABLE attempts (
     tenant TEXT NOT NULL, job TEXT NOT NULL, epoch INTEGER NOT NULL,
     cluster TEXT, machine TEXT, accepted_ns INTEGER, started_ns INTEGER, ended_ns INTEGER, ended BLOB,

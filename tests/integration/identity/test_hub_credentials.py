@@ -71,6 +71,7 @@ async def test_a_hub_service_changes_no_stream_and_reads_only_its_own(bus_server
             if name not in read:
                 assert not await service.may_publish(f"$JS.API.CONSUMER.CREATE.{name}.probe")
                 assert not await service.may_publish(f"$JS.API.STREAM.MSG.GET.{name}")
+                assert not await service.may_publish(f"$JS.API.DIRECT.GET.{name}.probe")
 
 
 @pytest.mark.parametrize("party", HUB_PARTIES, ids=lambda party: party.name)
