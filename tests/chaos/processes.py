@@ -98,9 +98,10 @@ def entrypoints(attempts: Path) -> list[int]:
 
 def step_ctls(attempts: Path) -> list[int]:
     """Those at work: each attempt's lock names its holder."""
-    words = [path.read_text().strip() for path in attempts.glob("*/step-ctl.lock")]
+    words = [path.read_text().split()[:1] for path in attempts.glob("*/step-ctl.lock")]
     there = running()
-    return [int(word) for word in words if word.isdecimal() and "runner.step_ctl" in there.get(int(word), [])]
+    numbers = [int(word[0]) for word in words if word and word[0].isdecimal()]
+    return [number for number in numbers if "runner.step_ctl" in there.get(number, [])]
 
 
 def belonging_to(place: Path) -> dict[int, str]:
