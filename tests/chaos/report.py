@@ -27,8 +27,13 @@ def _counted(counter: Counter[str]) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """By point: its kills; jobs, verdicts and seconds of the rounds they were in. Then the random ones, by victim."""
+    planned = {name for outcome in outcomes for name, _ in outcome.plan.points}
     rows = [("point", "kills", "jobs", "verdicts", "seconds")]
-    rows += [_row(point.name, [o for o in outcomes if point.name in o.fired], None) for point in POINTS]
+    rows += [
+        _row(point.name, [o for o in outcomes if point.name in o.fired], None)
+        for point in POINTS
+        if point.name in planned
+    ]
     victims = Counter(victim for outcome in outcomes for _, victim in outcome.kills)
     for victim in sorted(victims):
         within = [o for o in outcomes if any(name == victim for _, name in o.kills)]
