@@ -19,6 +19,8 @@ from tests.chaos.truth import Ended, Truth, until_done
 ROUND_SECONDS = 420.0
 LINGER_SECONDS = 12.0
 """After the last job, for points that are passed by the clock: purges, pictures of machines."""
+AT_WORK_SECONDS = 3.0
+"""How long one is waited for that is at work and can be killed."""
 SPENT = "not reached"
 
 
@@ -118,9 +120,13 @@ class Round:
             self._outcome.kills.append((time.time(), kill.victim))
             return
         find = step_ctls if victim == "step-ctl" else entrypoints
-        found = sorted(pid for attempts in self._town.attempts for pid in find(attempts))
-        if found and kill_one(self._chance.choice(found)):
-            self._outcome.kills.append((time.time(), victim))
+        until = time.monotonic() + AT_WORK_SECONDS
+        while time.monotonic() < until:
+            found = sorted(pid for attempts in self._town.attempts for pid in find(attempts))
+            if found and kill_one(self._chance.choice(found)):
+                self._outcome.kills.append((time.time(), victim))
+                return
+            await asyncio.sleep(0.05)
 
     async def _linger(self) -> None:
         until = time.monotonic() + LINGER_SECONDS
