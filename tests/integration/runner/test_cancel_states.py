@@ -1,4 +1,4 @@
-"""Cancels as they come from people, through a real scheduler to a real machine: states a machine alone does not have."""
+"""Cancels as they come from people, through a real scheduler: in states that a machine alone does not have."""
 
 import asyncio
 import signal

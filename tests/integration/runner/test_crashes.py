@@ -5,9 +5,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from runner.entrypoint.build import chaos_binary
+from shared.facts import Desired
 from shared.flow import Beat, Party
 from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
@@ -288,3 +290,25 @@ async def test_a_step_ctl_that_can_not_be_brought_up_ends_the_attempt_by_the_age
     # It is tried again for the log's sake.
     (agent.attempt(order) / "attempt.json").write_bytes(whole)
     assert agent.attempt(order).exists()
+
+
+async def test_a_fenced_attempt_from_before_a_start_of_the_machine_goes_no_further(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    steps = [SLOW, {"run": "echo never"}]
+    order = await hub.order({"steps": steps}, agent.machine, on_lost="rerun-fenced", fence_seconds=600)
+    attempt = agent.attempt(order)
+    await hub.until(order.job, "step-started", 1)
+    await hub.change(order, desired=Desired.HOLD)
+    await until_there(attempt / "hold")
+    (attempt / "work" / "go").touch()
+    await hub.until(order.job, "step-ended", 1)
+    agent.signal(signal.SIGKILL)
+    for pid in {*mine(attempt), step_ctl_of(attempt)}:
+        os.kill(pid, signal.SIGKILL)
+    before = orjson.loads((attempt / "attempt.json").read_bytes())
+    (attempt / "attempt.json").write_bytes(orjson.dumps(before | {"boot_id": "another"}))
+    agent.start()
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.reason) == ("error", "machine_lost"), agent.complaints()
+    step = await hub.until(order.job, "step-ended", 2)
+    assert (step["state"], step["killed_for"]) == ("skipped", "fenced")
