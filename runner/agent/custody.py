@@ -171,6 +171,18 @@ class Custody:
         """No process will end these steps: say so, and leave nothing of them running."""
         crash_point("agent.after-loss-before-killing")
         await self._kill_left(group)
+        await self._note_lost(group)
+        for other, process in self._running.items():
+            if other != group:
+                process.signal(signal.SIGTERM)
+        self._end_later()
+
+    async def _kill_left(self, steps: Sequence[int]) -> None:
+        """What runs of these steps though no entrypoint is there for it."""
+        self._means.cgroups.kill(self.directory.root.name, steps)
+        await asyncio.to_thread(kill_steps, self.directory.work, steps)
+
+    async def _note_lost(self, group: tuple[int, ...]) -> None:
         self.directory.lost(0).parent.mkdir(exist_ok=True)
         unknown = self._unknown(group)
         for number in group:
@@ -185,22 +197,24 @@ class Custody:
                 # An attempt that lost a step stores no artifact: what it worked on may make room.
                 await asyncio.to_thread(clear, self.directory.work)
                 write_whole(self.directory.lost(number), note)
-        for other, process in self._running.items():
-            if other != group:
-                process.signal(signal.SIGTERM)
-        self._end_later()
-
-    async def _kill_left(self, steps: Sequence[int]) -> None:
-        """What runs of these steps though no entrypoint is there for it."""
-        self._means.cgroups.kill(self.directory.root.name, steps)
-        await asyncio.to_thread(kill_steps, self.directory.work, steps)
 
     async def abandon(self) -> None:
-        """Leave nothing running of an attempt that can't be kept."""
+        """The machine keeps us from keeping this attempt: end it, by force in the end, and leave nothing running."""
         if self._ender is not None:
             self._ender.cancel()
+        try:
+            self.directory.end("stale")
+            async with asyncio.timeout(self._means.grace_seconds + KILL_EXTRA_SECONDS):
+                await asyncio.gather(*(process.gone() for process in self._running.values()))
+        except (OSError, TimeoutError) as error:
+            log.warning("attempt_not_ended", job=self.key.job, why=str(error))
         self._kill()
-        await self._kill_left([number for group in self._groups for number in group])
+        for group in self._groups:
+            await self._kill_left(group)
+            try:
+                await self._note_lost(group)
+            except OSError as error:
+                log.warning("lost_not_noted", job=self.key.job, steps=list(group), why=str(error))
 
     # Step-ctl
 
