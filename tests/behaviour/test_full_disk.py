@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.behaviour.conftest import DISK_BYTES
-from tests.behaviour.machine import MachinePlace
+from tests.behaviour.machine import MachinePlace, processes_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -102,6 +102,27 @@ async def test_an_entrypoint_killed_on_a_full_disk_is_an_error_of_ours(small_pla
     ended = await run.ended()
     assert (ended.outcome, ended.reason, ended.step) == ("error", "runner_lost", 1)
     assert await run.left() == []
+
+
+async def test_when_not_even_the_loss_can_be_noted_the_job_ends_as_an_error_and_nothing_of_it_runs(
+    small_place: MachinePlace, small_disk: Path
+) -> None:
+    run = await small_place.submit({"steps": [{"run": "echo on; sleep 1000 & wait"}]})
+    await run.said(1, b"on\n")
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"):
+        filler.write_bytes(bytes(DISK_BYTES))
+    step = int((run.directory / "steps/001/started").read_text().split()[1])
+    os.kill(int(Path(f"/proc/{step}/stat").read_text().split()[3]), signal.SIGKILL)
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason) == ("error", "setup_failed")
+    assert [line for line in processes_of(run.order.job) if "sleep" in line or "entrypoint" in line] == []
+    filler.unlink()
+    # What it told is on the disk still; the next agent to start brings the rest.
+    small_place.agent.signal(signal.SIGKILL)
+    small_place.agent.start()
+    assert await run.left() == []
+    assert await run.log(1) == b"on\n"
 
 
 async def test_a_job_for_which_there_is_no_room_at_all_is_an_error_and_the_next_one_runs(
