@@ -186,11 +186,8 @@ HOUR = 3600
 DAY = 24 * HOUR
 LOG_PARTITIONS = 16
 LOG_BACKLOG_CHUNKS = 8192
-"""Of one log: half a gibibyte of full chunks. A step that writes faster than logs become durable waits for itself, its
-log being on its machine's disk; the logs of others go on.
-"""
-LOG_BACKLOG_BYTES = 4 * 2**30
-"""Of all logs, while the object store is away. Less than the disk, so that facts find room when logs don't."""
+"""Of one log: half a gibibyte. A step that writes faster than logs become durable waits for itself, its log being on
+its machine's disk; the logs of others go on."""
 
 
 JOBS = Stream("JOBS", (Job.filter(), Spec.filter()), max_message_bytes=524_288)
@@ -202,7 +199,7 @@ EVT = Stream(
     sources=("JOBS", Job.filter(), "evt.{{wildcard(1)}}.{{wildcard(2)}}.record"),
     republish=("evt.>", "feed.>"),
 )
-SUBMIT = Stream("SUBMIT", (Submit.filter(),), policy="workqueue", discard="new", max_message_bytes=524_288)
+SUBMIT = Stream("SUBMIT", (Submit.filter(),), policy="workqueue", discard="new", share=0.1, max_message_bytes=524_288)
 # Not `last_only`: nothing tells a server that was killed what that limit had removed, and the message before a purged
 # one would stand again. A purge is remembered, so it has to be the one to remove all of an order's versions.
 ORDERS = Stream("ORDERS", (OrderTo.filter(),), republish=("order.>", "desired.>"))
@@ -210,9 +207,9 @@ LOG = Stream(
     "LOG",
     (LogTo.filter(),),
     keeps_seconds=24 * HOUR,
-    max_bytes=LOG_BACKLOG_BYTES,
     max_messages_per_subject=LOG_BACKLOG_CHUNKS,
     discard="new",
+    share=0.4,
     transform=(
         LogTo.filter(),
         f"logs.{{{{partition({LOG_PARTITIONS},1,2)}}}}." + ".".join(f"{{{{wildcard({n})}}}}" for n in (1, 2, 3, 4)),
@@ -221,7 +218,7 @@ LOG = Stream(
 )
 DONE = Stream("DONE", (Done.filter(),), max_message_bytes=65_536)
 METRICS = Stream("METRICS", (MachineMetrics.filter(), ClusterMetrics.filter()), last_only=True, keeps_seconds=DAY)
-DLQ = Stream("DLQ", (Buried.filter(),), keeps_seconds=30 * DAY)
+DLQ = Stream("DLQ", (Buried.filter(),), keeps_seconds=30 * DAY, share=0.02)
 FIGURES = Stream("FIGURES", (Figures.filter(),), keeps_seconds=8 * DAY, duplicate_window_seconds=600)
 
 STREAMS = (JOBS, EVT, SUBMIT, ORDERS, LOG, DONE, METRICS, DLQ, FIGURES)
@@ -249,6 +246,8 @@ class Party:
     buckets: tuple[Bucket, ...] = ()
     writes_buckets: tuple[Bucket, ...] = ()
     purges: tuple[Stream, ...] = ()
+    sizes: tuple[Stream, ...] = ()
+    """May ask how full these are, and the store as a whole."""
     why: str = ""
 
 
@@ -276,6 +275,7 @@ GATEWAY = Party(
     works=(SUBMIT,),
     buckets=(TENANTS, CLUSTERS, LIMITS),
     writes_buckets=(TENANTS, CLUSTERS, LIMITS),
+    sizes=(JOBS, LOG),
     why="admits jobs by both doors, answers people, grants accepted attempts their credentials",
 )
 SCHEDULER = Party(

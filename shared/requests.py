@@ -1,8 +1,9 @@
 """Questions and answers on the bus (core request and reply, never stored). Errors come back as `Refusal`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+import orjson
+from pydantic import Field, PlainSerializer
 
 from shared.facts.order import Order
 from shared.ids import Epoch, JobId, StepNumber, TenantId
@@ -47,7 +48,9 @@ class Grant(Model):
     tenant: TenantId
     job: JobId
     epoch: Epoch
-    spec: JobSpec
+    spec: Annotated[JobSpec, PlainSerializer(lambda spec: orjson.loads(spec.canonical()))]
+    """Told without its defaults: an edge of the version before refuses words that it does not know, so it must meet
+    only those which the job really uses."""
     bus_urls: list[str]
     bus_jwt: str
     """User credential for exactly this epoch of this job."""

@@ -30,6 +30,23 @@ def up(
     s3_credentials: Annotated[
         Path | None, typer.Option(help="file of two lines: access key id, secret access key")
     ] = None,
+    sync: Annotated[
+        str,
+        typer.Option(
+            metavar="always|DURATION",
+            envvar="OVERSPILL_BUS_SYNC",
+            help="how long what was acknowledged may be lost with the machine's power; always: not at all",
+        ),
+    ] = "1s",
+    bus_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            envvar="OVERSPILL_BUS_STORE",
+            help="what the bus may store",
+            show_default="10Gi, at most half of the disk",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start the whole platform on this machine; Ctrl-C ends it."""
@@ -42,6 +59,8 @@ def up(
         s3_url=s3_url,
         s3_credentials=s3_credentials,
         listen=listen,
+        sync=sync,
+        store_size=bus_store,
         as_json=as_json,
     )
 

@@ -150,6 +150,10 @@ class Children:
         self._running[program.name] = child  # started again, it keeps its place in the order of ending
         return child
 
+    def running(self, program: Program) -> Child:
+        """The newest that was started of it."""
+        return self._running[program.name]
+
     def kill(self) -> None:
         """All of them, at once."""
         for child in self._running.values():

@@ -51,7 +51,9 @@ def clusters_table(clusters: Iterable[Row], now_seconds: float) -> Table:
                 cluster["cluster"],
                 machine["pool"],
                 machine["machine"],
-                Text(machine["state"], style="green" if machine["state"] == "ready" else "yellow"),
+                Text(
+                    _state(machine), style="green" if machine["state"] == "ready" and not machine["note"] else "yellow"
+                ),
                 machine["isolation"],
                 str(len(machine["attempts"]) + machine["others"]),
                 f"{has['cpu_millis'] / 1000:g}",
@@ -62,6 +64,10 @@ def clusters_table(clusters: Iterable[Row], now_seconds: float) -> Table:
         if not cluster["machines"]:
             table.add_row(cluster["cluster"], "", "", Text("no machine", style="yellow"))
     return table
+
+
+def _state(machine: Row) -> str:
+    return f"{machine['state']}: {machine['note']}" if machine["note"] else str(machine["state"])
 
 
 def _table(*columns: str) -> Table:

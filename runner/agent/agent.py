@@ -15,6 +15,7 @@ from runner.agent.model import Claim, Decline, Effect, End, Hold, Key, Local, Re
 from runner.agent.orders import OrderBook
 from runner.agent.policy import reconcile
 from runner.protocol.attempt import NoAttempt, read_attempt
+from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole
 from runner.protocol.layout import Unrunnable, groups
 from runner.protocol.words import CancelWord
@@ -133,11 +134,15 @@ class Agent:
         if read_whole(directory.attempt_file) is None:
             self._intents.add(Key.of(order))
             return
-        log.info("attempt_adopted", job=order.job, epoch=order.epoch)
         attempt = read_attempt(directory)
-        custody = self._take(tasks, order, directory, attempt.grant, fresh=False)
-        if attempt.on_lost == "rerun-fenced" and attempt.boot_id not in (None, self._claims.boot_id):
-            custody.end("fenced")  # the machine was started anew: since when it had no contact, nobody knows
+        log.info("attempt_adopted", job=order.job, epoch=order.epoch)
+        fenced = attempt.on_lost == "rerun-fenced"
+        custody = Custody(Key.of(order), order.needs, directory, groups(attempt.grant.spec), self._means)
+        if of_former_boot(attempt.boot_id):
+            custody.forsake("the machine was restarted")
+            if fenced:
+                custody.end("fenced")  # since when it had no contact, nobody knows
+        self._hold(tasks, custody)
 
     # Effects
 
@@ -199,7 +204,7 @@ class Agent:
             if claiming.ending is not None:
                 raise asyncio.CancelledError  # noqa: TRY301 - as if it had come while we were still asking
             crash_point("agent.after-layout-before-start")
-            self._take(tasks, order, directory, grant, fresh=True)
+            self._begin(tasks, order, directory, grant)
         except* (OverspillError, OSError) as errors:
             await self._claim_failed(key, errors.exceptions)
         except* asyncio.CancelledError:
@@ -213,9 +218,7 @@ class Agent:
 
     async def _claim_failed(self, key: Key, errors: Sequence[BaseException]) -> None:
         """One attempt that can't be; the others go on."""
-        error = errors[0]
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = _innermost(errors[0])
         log.warning("claim_failed", job=key.job, epoch=key.epoch, why=str(error))
         match error:
             case ClaimedBefore():
@@ -229,18 +232,17 @@ class Agent:
             case _:
                 await self._end_here(key, ("error", Reason.SETUP_FAILED, str(error)))
 
-    def _take(
-        self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant, *, fresh: bool
-    ) -> Custody:
+    def _begin(self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant) -> None:
         key = Key.of(order)
         custody = Custody(key, order.needs, directory, groups(grant.spec), self._means)
-        if fresh:
-            custody.begin()
-            crash_point("agent.after-start-before-step-ctl")
-            log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
-        self._custodies[key] = custody
+        custody.begin()
+        crash_point("agent.after-start-before-step-ctl")
+        log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
+        self._hold(tasks, custody)
+
+    def _hold(self, tasks: asyncio.TaskGroup, custody: Custody) -> None:
+        self._custodies[custody.key] = custody
         tasks.create_task(self._keep(custody))
-        return custody
 
     async def _keep(self, custody: Custody) -> None:
         failed = False
@@ -250,7 +252,8 @@ class Agent:
             # One attempt's disk trouble is not the others'. Its directory stays, for the next start of an agent.
             log.exception("custody_failed", job=custody.key.job, epoch=custody.key.epoch)
             await custody.abandon()
-            await self._claims.tell_ended(custody.key, "error", Reason.SETUP_FAILED, str(errors.exceptions[0]))
+            why = f"this machine's disk: {_innermost(errors)}"
+            await self._claims.tell_ended(custody.key, "error", Reason.SETUP_FAILED, why)
             del self._custodies[custody.key]
             self._settle(custody.key)
             failed = True
@@ -279,6 +282,12 @@ class Agent:
             claiming.give_up(STOPPED)
         for custody in self._custodies.values():
             custody.stop()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _check_runnable(grant: Grant) -> None:

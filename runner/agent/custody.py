@@ -59,6 +59,7 @@ class Custody:
         self._means = means
         self._running: dict[tuple[int, ...], Process] = {}
         self._over = asyncio.Event()
+        self._forsaken: str | None = None
         self._ender: asyncio.TimerHandle | None = None
 
     @property
@@ -72,9 +73,17 @@ class Custody:
         )
 
     def begin(self) -> None:
-        """Start the entrypoints of a fresh attempt now; `run` takes them over."""
-        for group in self._groups:
-            self._running[group] = self._start(group)
+        """Start the entrypoints of a fresh attempt now; `run` takes them over. Raises OSError, and none is left."""
+        try:
+            for group in self._groups:
+                self._running[group] = self._start(group)
+        except OSError:
+            self._kill()
+            raise
+
+    def forsake(self, why: str) -> None:
+        """Nothing of it is begun or gone on with: `run` tells what had ended, and `why` of the rest."""
+        self._forsaken = why
 
     async def run(self) -> None:
         if self.directory.cancel.exists():
@@ -127,6 +136,8 @@ class Custody:
         for _ in range(MAX_STARTS):
             if self._all_ended(group) and self._posted_on(group):
                 return
+            if self._forsaken is not None:
+                break
             process = self._running.get(group) or find_entrypoint(self.directory.root, group)
             if process is None:
                 if self._unknown(group):
@@ -188,8 +199,9 @@ class Custody:
         for number in group:
             if read_whole(self.directory.step(number, "exit")):
                 continue
-            why = "was started and nobody knows how it ended" if number in unknown else "was not begun"
-            note = f"the process meant to run step {number} is gone; it {why}\n".encode()
+            how = "was started and nobody knows how it ended" if number in unknown else "was not begun"
+            why = self._forsaken or f"the process meant to run step {number} is gone"
+            note = f"{why}; step {number} {how}\n".encode()
             try:
                 write_whole(self.directory.lost(number), note)
             except OSError as error:

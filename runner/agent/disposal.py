@@ -24,6 +24,10 @@ def discard(directory: Path) -> None:
         directory.rename(trash)
     except FileNotFoundError:
         return
+    except OSError as error:
+        # A full disk takes no new name, but gives back room.
+        log.info("attempt_deleted_in_place", directory=str(directory), why=str(error))
+        trash = directory
     crash_point("agent.after-rename-before-delete")
     empty(trash)
 

@@ -141,16 +141,17 @@ class Courier:
             "ce-id": f"{grant.job}-{grant.epoch}-{identity}",
         }
 
-    async def send(self, step: int, chunk: LogChunk) -> None:
-        """One try. Raises Unavailable."""
+    async def send(self, step: int, chunk: LogChunk, again: int = 0) -> None:
+        """One try. `again`: how often all of this was lost after it had arrived. Raises Unavailable."""
         grant = self._attempt.grant
+        about = f"{step}-{chunk.offset}-{len(chunk.data)}-{int(chunk.last)}" + (f"-{again}" if again else "")
         async with self._chunk_slots:
             publishing = asyncio.ensure_future(
                 self._bus.publish(
                     LogTo(grant.tenant, grant.job, grant.epoch, step),
                     chunk.data,
                     headers=chunk.headers(),
-                    message_id=f"{self._attempt.nonce}-log-{step}-{chunk.offset}-{len(chunk.data)}-{int(chunk.last)}",
+                    message_id=f"{self._attempt.nonce}-log-{about}",
                     timeout_seconds=CHUNK_SECONDS,
                 )
             )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.protocol.attempt import Attempt
+from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole, write_whole
 from runner.step_ctl.artifacts import ArtifactTooLarge, find, pack
 from runner.step_ctl.aside import aside
@@ -65,6 +66,9 @@ class Keeper:
         done = self._directory.step(0, f"artifact-{number}.json")
         known = read_whole(done)
         if known is None:
+            if of_former_boot(self._attempt.boot_id):
+                why = f"the machine was restarted before artifact {artifact.name!r} was stored: its files may be cut"
+                return self._complain("error", Reason.MACHINE_LOST, why)
             try:
                 fact = await self._store(number, artifact)
             except (ArtifactTooLarge, Rejected, TransferRefused) as error:

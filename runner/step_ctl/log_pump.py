@@ -15,7 +15,7 @@ from runner.step_ctl.courier import Courier
 from runner.step_ctl.log_times import LogTimes
 from runner.step_ctl.masking import Mask
 from shared.crash_points import crash_point
-from shared.errors import Unavailable
+from shared.errors import StreamFull, Unavailable
 from shared.facts.log import CHUNK_LIMIT_BYTES, LogChunk
 
 log = structlog.get_logger()
@@ -43,6 +43,8 @@ class LogPump:
         self._fd = -1
         self._ended = False
         self._sent_last = False
+        self._round = 0
+        self._refused_since: float | None = None
         self._due: float | None = None
         self._window = WINDOW
         self._under_way: deque[tuple[LogChunk, asyncio.Task[None]]] = deque()
@@ -54,10 +56,19 @@ class LogPump:
         self._ended = True
         self.grown.set()
 
+    def refused_for(self, now: float) -> float:
+        """Seconds since which the stream has had no room for this log; 0 while it takes chunks."""
+        return 0.0 if self._refused_since is None else now - self._refused_since
+
     def rewind(self, offset: int) -> None:
         """Send again from `offset` on. For a pump that doesn't run."""
         self._at = offset
         self._sent_last = False
+
+    def send_again(self, offset: int) -> None:
+        """Like `rewind`, for what the stream has had and lost, or the store: under ids that it has not seen."""
+        self._round += 1
+        self.rewind(offset)
 
     async def run(self) -> int:
         """Until the stream has the last chunk. Returns the log's length."""
@@ -88,7 +99,7 @@ class LogPump:
     async def _send(self, chunk: LogChunk) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        await self._courier.send(self.step, chunk)
+        await self._courier.send(self.step, chunk, self._round)
         is_slow = clock() - began > SLOW_SECONDS
         self._window = max(1, self._window // 2) if is_slow else min(WINDOW, self._window + 1)
 
@@ -105,6 +116,7 @@ class LogPump:
         if not task.done() or task.exception() is not None:
             return None
         self._under_way.popleft()
+        self._refused_since = None
         return chunk
 
     def _failed(self) -> bool:
@@ -116,6 +128,8 @@ class LogPump:
         error = task.exception()
         if not isinstance(error, Unavailable) and error is not None:
             raise error
+        if self._refused_since is None and isinstance(error, StreamFull):
+            self._refused_since = asyncio.get_running_loop().time()
         log.info("log_waits", step=self.step, offset=chunk.offset, why=str(error))
         await self._drop_under_way()
         self.rewind(chunk.offset)
@@ -159,13 +173,14 @@ class LogPump:
         last = whole and cut == self._at + len(data)
         data = data[: cut - self._at]
         begin, self._at = self._at, self._at + len(data)
-        if self._at > self._hashed:
+        if begin <= self._hashed < self._at:
             self._hash.update(data[self._hashed - begin :])
             self._hashed = self._at
         if not last:
             return LogChunk(begin, data, times, written_bytes=size)
         self._sent_last = True
-        return LogChunk(begin, data, times, self._at, self._hash.hexdigest())
+        # A file cut short by a loss of power no longer has what was sent of it: its sum isn't known.
+        return LogChunk(begin, data, times, self._at, self._hash.hexdigest() if self._hashed == self._at else None)
 
     def _size(self) -> int:
         if self._fd < 0:

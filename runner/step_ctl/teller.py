@@ -1,5 +1,5 @@
 """Tells one attempt from its directory: the steps' facts, their logs, the end. The order of the end is the promise:
-verdict when every chunk is on the bus; `told` when every byte is durable.
+verdict when every chunk is on the bus (or the bus has no room for logs); `told` when every byte is durable.
 """
 
 import asyncio
@@ -32,8 +32,11 @@ log = structlog.get_logger()
 
 SUMMARY_LIMIT_BYTES = 262_144
 SUMMARY_MESSAGE_BYTES = 900_000
+FULL_SECONDS = 10.0
+"""The verdict waits no longer than this for a stream of logs that is full."""
 STALLED_ASKS = 8
-"""Asked so often with no byte more durable, the rest of a log is sent again."""
+"""Asked so often with no byte more durable, the rest of a log is sent again; after twice as many the next time, for
+a store that takes nothing is helped by no repetition."""
 PLATFORM = 0
 
 
@@ -83,13 +86,29 @@ class Teller:
             await fetching
         with span("keep artifacts"):
             verdict = await self._keep(verdict, seen, platform)
+        for number, missing in reading.cut_logs(self._directory, seen):
+            platform.line(f"Step {number}: the last {missing} bytes of its log were lost with the machine")
         if verdict.message:
             platform.line(verdict.message)
         self._pumps[PLATFORM].end()
-        for step, task in self._pumping.items():
-            self._lengths[step] = await task
+        await self._until_sent()
         crash_point("step-ctl.after-logs-before-end")
         await self._tell_end(verdict, seen)
+        for step, task in self._pumping.items():
+            self._lengths[step] = await task
+
+    async def _until_sent(self) -> None:
+        """Every chunk is on the bus, or the bus has no room for logs, and whoever waits for the verdict need not wait
+        until it has: the files are kept until every byte is durable.
+        """
+        clock = asyncio.get_running_loop().time
+        sending = set(self._pumping.values())
+        while sending:
+            _, sending = await asyncio.wait(sending, timeout=FULL_SECONDS / 4)
+            full = [step for step, pump in self._pumps.items() if pump.refused_for(clock()) >= FULL_SECONDS]
+            if full:
+                log.warning("verdict_before_logs", job=self._grant.job, steps=full)
+                return
 
     async def _keep(self, verdict: Verdict, seen: Seen, platform: PlatformLog) -> Verdict:
         """Store what artifacts the verdict calls for. Who ends the attempt meanwhile does not wait for the rest."""
@@ -239,7 +258,7 @@ class Teller:
     async def _until_durable(self) -> None:
         patience = self._courier.patience()
         waiting = dict.fromkeys(self._lengths, 0)
-        stalled = 0
+        stalled, enough = 0, STALLED_ASKS
         while waiting:
             try:
                 told = await self._courier.ask_durable(DurableAsked(steps=list(waiting), flush=True))
@@ -250,8 +269,8 @@ class Teller:
             before = sum(waiting.values())
             waiting = {step: told.durable_bytes.get(step, 0) for step in waiting if step not in told.complete}
             stalled = stalled + 1 if waiting and sum(waiting.values()) <= before else 0
-            if stalled >= STALLED_ASKS:
-                stalled = 0
+            if stalled >= enough:
+                stalled, enough = 0, 2 * enough
                 await self._send_again(waiting)
             if waiting:
                 await patience.pause()
@@ -259,5 +278,5 @@ class Teller:
     async def _send_again(self, waiting: dict[int, int]) -> None:
         for step, durable in waiting.items():
             log.warning("log_sent_again", job=self._grant.job, step=step, offset=durable)
-            self._pumps[step].rewind(durable)
+            self._pumps[step].send_again(durable)
             await self._pumps[step].run()

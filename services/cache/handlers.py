@@ -2,13 +2,15 @@
 
 from collections import OrderedDict
 
+import structlog
+
 from services.cache import policy
 from services.cache.model import Marker, artifact_key, source_key, used_key
 from services.cache.settings import Settings
 from shared.bus import Bus, Headers, Message
 from shared.clock import Clock
 from shared.crash_points import crash_point
-from shared.errors import NotFound
+from shared.errors import NotFound, Unavailable
 from shared.facts import JobRecord
 from shared.flow import JOBS, Ask, Job, Spec
 from shared.objects import Objects
@@ -24,6 +26,8 @@ from shared.requests import (
 )
 from shared.spec import JobSpec
 from shared.wire import decode, encode
+
+log = structlog.get_logger()
 
 Answer = tuple[bytes, Headers]
 
@@ -119,7 +123,12 @@ class Door:
         told = self._told_uses.get(key)
         if told is not None and now - told < USE_TOLD_EVERY_SECONDS:
             return
-        await self._objects.put(key, b"")
+        try:
+            await self._objects.put(key, b"")
+        except Unavailable as error:
+            # A store that is full still gives what it has; the use is told the next time.
+            log.warning("use_not_told", key=key, error=str(error))
+            return
         self._told_uses[key] = now
         self._told_uses.move_to_end(key)
         if len(self._told_uses) > _USES_REMEMBERED:

@@ -9,6 +9,7 @@ import structlog
 from services.gateway.model import Admitted, Outcome, Submission
 from services.gateway.policy import admit, check_queue
 from services.gateway.refusals import IdempotencyConflict, SourceMissing
+from services.gateway.room import Room
 from services.gateway.tenants import Directory
 from shared.bus import Bus, Message
 from shared.clock import Clock
@@ -57,8 +58,8 @@ class QueueDepth:
 class Admission:
     """Raises Rejected when the submission is refused for good, Unavailable when it may be tried again."""
 
-    def __init__(self, bus: Bus, directory: Directory, depth: QueueDepth, clock: Clock) -> None:
-        self._bus, self._directory, self._depth, self._clock = bus, directory, depth, clock
+    def __init__(self, bus: Bus, directory: Directory, depth: QueueDepth, room: Room, clock: Clock) -> None:
+        self._bus, self._directory, self._depth, self._room, self._clock = bus, directory, depth, room, clock
 
     async def submit(self, submission: Submission) -> Outcome:
         tenant = self._directory.tenant(submission.principal.tenant)
@@ -67,6 +68,7 @@ class Admission:
             before = await self._standing(tenant.tenant, submission.job)
             if before is not None:
                 return _same(before, admitted, submission)
+        self._room.check()
         check_queue(tenant, await self._depth.of(tenant))
         await self._check_tree(tenant.tenant, admitted.tree)
         await self._store_spec(admitted, submission)

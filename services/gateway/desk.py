@@ -15,6 +15,7 @@ from services.gateway.log_reading.live import LiveLogs
 from services.gateway.projection.feed import Feed
 from services.gateway.projection.followers import Followers
 from services.gateway.projection.reading import JobPicture, Reading
+from services.gateway.room import Room
 from services.gateway.settings import Settings
 from services.gateway.tenants import Directory
 from shared.bus import Bus
@@ -35,6 +36,7 @@ class Desk:
     door: Door
     admission: Admission
     cancelling: Cancelling
+    room: Room
     feed: Feed
     reading: Reading
     followers: Followers

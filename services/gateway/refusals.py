@@ -100,6 +100,13 @@ class NotPlacedHere(Rejected):
     status = 409
 
 
+class NoRoom(Unavailable):
+    """No new job is taken right now: {why}. Running jobs go on; this one is taken when there is room: try again."""
+
+    code = "no_room"
+    retry_after_seconds = 10
+
+
 class TooManyFollowers(Unavailable):
     """{what} has as many followers as it may ({why}); read without `follow`, or try again later."""
 

@@ -20,6 +20,12 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(default=Path("overspill-gateway"), description="holds the projection; may be deleted")
     identity_dir: Path = Field(default=Path("identity"), description="keys that sign attempts' bus credentials")
+    store_dir: Path | None = Field(
+        default=None, description="where the bus stores, if on this machine: its free space is watched"
+    )
+    reserve_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="free space there that is kept for what runs: below it no job is taken"
+    )
     jwt_keys_file: Path | None = Field(default=None, description="JWKS of the keys that sign accepted JWTs")
     jwt_issuer: str | None = Field(default=None, description="required `iss` of JWTs")
     jwt_audience: str = Field(default="overspill", description="required `aud` of JWTs")

@@ -9,6 +9,7 @@ import structlog
 from services.gateway.admission import Admission
 from services.gateway.cancelling import Cancelling
 from services.gateway.model import Submission
+from services.gateway.refusals import NoRoom
 from shared.bus import CE_TYPE, TRACEPARENT, Bus, Delivery, Message
 from shared.clock import Clock
 from shared.crash_points import crash_point
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 CE_ID, CE_SOURCE = "ce-id", "ce-source"
 CE_LIMIT_CHARACTERS = 500
 RETRY_SECONDS = 2.0
+ACK_SECONDS = 10.0
+"""Longer than an admission takes: what was in hand when a gateway or the bus was killed waits this long."""
 UNKNOWN_JOB_DELIVERIES = 3
 """A cancel may overtake its job's submission by this many tries."""
 
@@ -52,7 +55,9 @@ class Submissions:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            async for delivery in self._bus.work(SUBMIT, "gateway", max_pending=2 * self._at_once):
+            async for delivery in self._bus.work(
+                SUBMIT, "gateway", ack_wait_seconds=ACK_SECONDS, max_pending=2 * self._at_once
+            ):
                 await self._slots.acquire()
                 tasks.create_task(self.handle(delivery)).add_done_callback(lambda _: self._slots.release())
 
@@ -65,7 +70,7 @@ class Submissions:
             except Unavailable as error:
                 notes.failed(error)
                 log.warning("submission_delayed", subject=message.subject, seq=message.seq, error=str(error))
-                await delivery.retry(RETRY_SECONDS)
+                await delivery.retry(error.retry_after_seconds if isinstance(error, NoRoom) else RETRY_SECONDS)
             except OverspillError as error:
                 notes.failed(error)
                 self._refused(error, message.subject.rpartition(".")[2])

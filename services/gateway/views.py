@@ -170,6 +170,7 @@ class MachineView(View):
     attempts: list[dict[str, Any]] = Field(description="of your tenant")
     others: int = Field(description="attempts of other tenants")
     seen: str
+    note: str = Field(default="", description="why it gets no jobs, and what to do; empty when nothing is to be done")
 
 
 class ClusterView(View):
@@ -206,6 +207,7 @@ class WhyView(View):
 class ReadyView(View):
     ready: bool
     waiting_for: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list, description="what an operator should see to")
 
 
 class Problem(View):

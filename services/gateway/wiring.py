@@ -24,6 +24,7 @@ from services.gateway.projection.feed import Feed
 from services.gateway.projection.followers import Followers
 from services.gateway.projection.reading import Reading
 from services.gateway.projection.writing import Writer
+from services.gateway.room import Room
 from services.gateway.settings import Settings
 from services.gateway.submissions import Submissions
 from services.gateway.tenants import Directory
@@ -80,6 +81,7 @@ async def serve(
             tasks.create_task(desk.feed.run())
             tasks.create_task(desk.refusing.tell())
             tasks.create_task(keep(desk.ledger, bus))
+            tasks.create_task(desk.room.run())
             tasks.create_task(_http(desk, door))
             # HTTP says meanwhile what it waits for; the bus has nobody to tell and just waits.
             await desk.directory.tenants.loaded.wait()
@@ -103,14 +105,16 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
             followers = Followers(
                 settings.max_followers, settings.max_followers_of_tenant, settings.max_followers_of_job
             )
+            room = Room(bus, settings.store_dir, settings.reserve_bytes)
             yield Desk(
                 settings=settings,
                 bus=bus,
                 clock=clock,
                 directory=directory,
                 door=Door(directory, Tokens.from_settings(settings), clock),
-                admission=Admission(bus, directory, QueueDepth(reading.queued, clock), clock),
+                admission=Admission(bus, directory, QueueDepth(reading.queued, clock), room, clock),
                 cancelling=Cancelling(bus, clock),
+                room=room,
                 feed=Feed(bus, writer, followers),
                 reading=reading,
                 followers=followers,

@@ -16,16 +16,17 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.adapters import nats_read, nats_work
-from shared.adapters.nats_api import api, raise_for, round_trip, to_message
+from shared.adapters.nats_api import STORE_NOTE, api, raise_for, round_trip, stream_info, to_message
 from shared.adapters.nats_kv import NatsKeyValue
 from shared.adapters.nats_spans import answering, asking, sending
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
 from shared.credential import Credential
 from shared.errors import OutcomeUnknown, OverspillError, Rejected, Unavailable
+from shared.flow import JOBS, LOG
 from shared.ids import random_id
 from shared.metrics import REFUSED
 from shared.requests import Refusal
-from shared.stream import Bucket, Stream
+from shared.stream import Bucket, Store, Stream
 from shared.subject import Subject
 from shared.telemetry import continue_trace, count, current_traceparent, system_error, valid_traceparent
 from shared.wire import decode, encode
@@ -291,10 +292,10 @@ class NatsBus:
         return nats_work.work(self, stream, name, filters, ack_wait_seconds, max_pending, batch, from_seq)
 
     async def end_seq(self, stream: Stream) -> int:
-        return int((await api(self, f"STREAM.INFO.{stream.name}"))["state"]["last_seq"])
+        return int((await stream_info(self, stream))["state"]["last_seq"])
 
     async def first_seq(self, stream: Stream) -> int:
-        return int((await api(self, f"STREAM.INFO.{stream.name}"))["state"]["first_seq"])
+        return int((await stream_info(self, stream))["state"]["first_seq"])
 
     async def purge(self, stream: Stream, subject: str) -> int:
         return int((await api(self, f"STREAM.PURGE.{stream.name}", {"filter": subject})).get("purged", 0))
@@ -302,6 +303,15 @@ class NatsBus:
     async def purge_through(self, stream: Stream, seq: int) -> int:
         # The server wants the first sequence to be kept.
         return int((await api(self, f"STREAM.PURGE.{stream.name}", {"seq": seq + 1})).get("purged", 0))
+
+    async def store(self) -> Store:
+        account, jobs, logs = await api(self, "INFO"), await stream_info(self, JOBS), await stream_info(self, LOG)
+        return Store(
+            used_bytes=int(account["storage"]),
+            limit_bytes=int(jobs["config"].get("metadata", {}).get(STORE_NOTE, 0)),
+            log_bytes=int(logs["state"]["bytes"]),
+            log_limit_bytes=max(0, int(logs["config"]["max_bytes"])),
+        )
 
     def bucket(self, bucket: Bucket) -> KeyValue:
         return NatsKeyValue(self, bucket)

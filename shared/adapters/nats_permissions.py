@@ -52,6 +52,8 @@ def publishes(party: Party) -> list[str]:
     for stream in party.works:
         subjects.extend(_working(stream.name))
     subjects.extend(f"$JS.API.STREAM.PURGE.{stream.name}" for stream in party.purges)
+    subjects.extend(f"$JS.API.STREAM.INFO.{stream.name}" for stream in party.sizes)
+    subjects.extend(["$JS.API.INFO"] if party.sizes else [])
     return list(dict.fromkeys(subjects))
 
 

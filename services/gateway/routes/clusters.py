@@ -12,6 +12,7 @@ from services.gateway.views import ClustersView, ClusterView, MachineView
 from shared.clock import iso
 from shared.facts import ClusterSeen, MachineSeen
 from shared.flow import METRICS, ClusterMetrics, MachineMetrics
+from shared.placement import unserved
 from shared.principal import Principal, Role
 from shared.tenancy import ClusterRecord
 from shared.wire import decode
@@ -78,4 +79,5 @@ def _machine(machine: MachineSeen, caller: Principal) -> MachineView:
         attempts=[attempt.model_dump(include={"tenant", "job", "epoch"}) for attempt in own],
         others=len(machine.attempts) - len(own),
         seen=time_of(machine.seen_unix_ns) or iso(0),
+        note=unserved(machine.protocol),
     )
