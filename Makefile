@@ -40,6 +40,7 @@ tests: $(VENV)/dev.stamp
 chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.chaos --first $(FIRST) --seeds $(SEEDS)
 	$(BIN)/python -m tests.chaos.takeover --kills 20
+	$(BIN)/python -m pytest tests/chaos/large_logs.py -q
 
 # About ten minutes; measure on an otherwise idle machine.
 bench: $(VENV)/dev.stamp

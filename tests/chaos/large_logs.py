@@ -50,7 +50,7 @@ def _tree(platform: Platform) -> Path:
     return platform.spec(json.dumps(large_log.spec(1024)))
 
 
-@pytest.mark.parametrize("jobs", [200])
+@pytest.mark.parametrize("jobs", [30, 200])
 async def test_real_jobs_by_the_hundred_lose_nothing_while_collector_and_bus_die(place: Place, jobs: int) -> None:
     """Each with an entrypoint and a step-ctl of its own."""
     chance = random.Random(3)
@@ -63,6 +63,7 @@ async def test_real_jobs_by_the_hundred_lose_nothing_while_collector_and_bus_die
         if number == jobs // 2:
             await kill_server(place.server)
             place.server.restart()
+            await place.connected()
     for _ in range(3):
         async with place.collecting(quick(leave_seconds=0.05)):
             await asyncio.sleep(2)
