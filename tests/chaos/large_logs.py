@@ -24,6 +24,14 @@ __all__ = ("place", "weed")
 
 BOUNDS = {"step-ctl": 200 * MIB, "hub": 700 * MIB, "entrypoint": 20 * MIB}
 """Of a log of 1 GiB: what is bounded does not grow with it."""
+WRITES = """
+import random, sys, time
+wrote = random.Random({number}).randbytes({size})
+for part in range(20):
+    sys.stdout.buffer.write(wrote[len(wrote) * part // 20 : len(wrote) * (part + 1) // 20])
+    sys.stdout.buffer.flush()
+    time.sleep(0.5)
+"""
 
 
 def test_a_gibibyte_is_whole_at_every_door_and_memory_is_bounded(tmp_path: Path) -> None:
@@ -55,18 +63,14 @@ async def test_real_jobs_by_the_hundred_lose_nothing_while_collector_and_bus_die
     """Each with an entrypoint and a step-ctl of its own."""
     chance = random.Random(3)
     sizes = [chance.randrange(1, 400_000) for _ in range(jobs)]
-    program = "import random, sys; sys.stdout.buffer.write(random.Random({}).randbytes({}))"
     attempts: list[Attempt] = []
     for number, size in enumerate(sizes):
-        command = [sys.executable, "-c", program.format(number, size)]
+        command = [sys.executable, "-c", WRITES.format(number=number, size=size)]
         attempts.append(await place.start({"steps": [{"command": command}]}))
-        if number == jobs // 2:
-            await kill_server(place.server)
-            place.server.restart()
-            await place.connected()
     for _ in range(3):
         async with place.collecting(quick(leave_seconds=0.05)):
-            await asyncio.sleep(2)
+            await kill_server(place.server)
+            await asyncio.to_thread(place.server.restart)
     async with place.collecting(quick()):
         for attempt in attempts:
             assert (await place.ended(attempt)).outcome == "succeeded"

@@ -172,12 +172,6 @@ class Place:
         stream = replace(LOG, max_messages_per_subject=chunks)
         await api(self.bus, f"STREAM.UPDATE.{LOG.name}", stream_config(stream, 1))
 
-    async def connected(self) -> None:
-        """Everybody here found the bus again."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not all(bus.connected for bus in (self.bus, self.gateway.bus, self.gateway.scheduler)):
-                await asyncio.sleep(0.05)  # a connection has no event for it that a test could await
-
     async def told(self, attempt: Attempt) -> None:
         """Every byte is durable: the step-ctl ended by itself."""
         assert await asyncio.wait_for(asyncio.to_thread(attempt.teller.wait), PATIENCE_SECONDS) == 0
