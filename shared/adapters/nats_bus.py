@@ -370,8 +370,8 @@ async def _close(client: Client) -> None:
     if client.is_connected:
         with contextlib.suppress(TimeoutError, nats.errors.Error):
             await client.flush(2)
-    # What could not be flushed nobody will have; nats-py would write it to a connection that is gone, fail, and leave it
-    # half closed.
+    # What could not be flushed nobody will have; nats-py would write it to a connection that is gone, fail, and leave
+    # it half closed.
     client._pending, client._pending_data_size = [], 0  # noqa: SLF001
     with contextlib.suppress(OSError):
         await client.close()
