@@ -13,6 +13,9 @@ from tests.collector import Collector, Span, Trace, collecting
 from tests.conftest import BusServer
 from tests.e2e.separately import MACHINE, Separately, running
 
+pytestmark = pytest.mark.xdist_group("trace")
+"""All of it looks at one run of everything."""
+
 STEPS = [{"name": "one", "run": "true"}, {"name": "two", "run": 'echo "$TRACEPARENT"'}]
 CLIENT = "00-{trace}-00f067aa0ba902b7-{flags}"
 FACT = "send evt.{tenant}.{job}.{epoch}."
@@ -91,7 +94,7 @@ def submit_everything(pieces: Separately, seen: Seen) -> None:
     lost = 'if [ "$OVERSPILL_ATTEMPT" = 1 ]; then kill -9 "$PPID"; fi'
     jobs["retried"] = pieces.submit({"name": "traced", "steps": [{"name": "one", "run": lost}, STEPS[1]]})
     # Who tells the attempt is killed in the middle of it; another one goes on.
-    killer = 'kill -9 "$(tr -d " \\n" <"$OVERSPILL_WORKSPACE/../step-ctl.lock")"'
+    killer = 'until kill -9 "$(tr -d " \\n" <"$OVERSPILL_WORKSPACE/../step-ctl.lock")"; do sleep 0.1; done'
     jobs["told by two"] = pieces.submit({"name": "traced", "steps": [STEPS[0], {"name": "two", "run": killer}]})
     jobs["cancelled"] = pieces.submit({"name": "traced", "steps": [{"name": "one", "run": "sleep 600"}]})
     pieces.until_event(jobs["cancelled"], "step.started")
