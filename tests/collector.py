@@ -88,7 +88,7 @@ class Collector(ThreadingHTTPServer):
         (found,) = (point for point in self.points if point.metric == metric and point.attributes == attributes)
         return found
 
-    def wait_for(self, metric: str, at_least: float, seconds: float = 60) -> None:
+    def wait_for(self, metric: str, at_least: float, seconds: float = 300) -> None:
         """Until some point of this metric has come so far."""
 
         def come() -> bool:

@@ -25,7 +25,7 @@ from tests.conftest import BusServer
 from tests.e2e.platform import clean_environment
 
 MACHINE = "box"
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 300
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Separately:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {self.token}"}, timeout=60
+            base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {self.token}"}, timeout=120
         )
 
     def start(self) -> None:
@@ -86,7 +86,6 @@ class Separately:
 
     def end(self) -> None:
         """Every process in order; what they had to tell is told then."""
-        self.http.close()
         for name in ("agent", *(party.name for party in HUB_PARTIES)):
             process = self.processes.pop(name, None)
             if process is not None:
@@ -142,7 +141,7 @@ class Separately:
                 self.bus.url, user_credentials=str(creds), inbox_prefix=f"_INBOX_service-{TENANT}".encode()
             )
             head = {"ce-specversion": "1.0", "ce-type": "overspill.job.submitted.v1", **headers}
-            await bus.request(f"submit.{TENANT}", json.dumps({"spec": spec}).encode(), headers=head, timeout=20)
+            await bus.request(f"submit.{TENANT}", json.dumps({"spec": spec}).encode(), headers=head, timeout=120)
             await bus.close()
 
         asyncio.run(work())
@@ -156,6 +155,7 @@ def running(home: Path, bus: BusServer, objects: ObjectSettings, **environment: 
         yield pieces
         pieces.end()
     finally:
+        pieces.http.close()
         for process in pieces.processes.values():
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)

@@ -13,6 +13,9 @@ from tests.collector import Collector, Span, Trace, collecting
 from tests.conftest import BusServer
 from tests.e2e.separately import MACHINE, Separately, running
 
+pytestmark = pytest.mark.xdist_group("trace")
+"""All of it looks at one run of everything."""
+
 STEPS = [{"name": "one", "run": "true"}, {"name": "two", "run": 'echo "$TRACEPARENT"'}]
 CLIENT = "00-{trace}-00f067aa0ba902b7-{flags}"
 FACT = "send evt.{tenant}.{job}.{epoch}."
@@ -90,6 +93,9 @@ def submit_everything(pieces: Separately, seen: Seen) -> None:
     # The first attempt kills the process that runs it.
     lost = 'if [ "$OVERSPILL_ATTEMPT" = 1 ]; then kill -9 "$PPID"; fi'
     jobs["retried"] = pieces.submit({"name": "traced", "steps": [{"name": "one", "run": lost}, STEPS[1]]})
+    # Who tells the attempt is killed in the middle of it; another one goes on.
+    killer = 'until kill -9 "$(tr -d " \\n" <"$OVERSPILL_WORKSPACE/../step-ctl.lock")"; do sleep 0.1; done'
+    jobs["told by two"] = pieces.submit({"name": "traced", "steps": [STEPS[0], {"name": "two", "run": killer}]})
     jobs["cancelled"] = pieces.submit({"name": "traced", "steps": [{"name": "one", "run": "sleep 600"}]})
     pieces.until_event(jobs["cancelled"], "step.started")
     pieces.http.post(f"/v1/jobs/{jobs['cancelled']}/cancel").raise_for_status()
@@ -192,6 +198,12 @@ def test_a_second_attempt_is_in_the_same_trace_and_linked_to_the_first(seen: See
     assert {trace.parent(span).id for span in trace.all_named("accept attempt")} == {first.id, second.id}
     assert {trace.parent(span).id for span in trace.all_named("RUN one")} >= {second.id}
     assert not trace.orphans, trace.drawn()
+
+
+def test_a_runner_that_is_killed_leaves_no_orphan_and_no_gap(seen: Seen) -> None:
+    trace = seen.trace("told by two")
+    assert not trace.orphans, trace.drawn()
+    assert trace.edges == at("POST /v1/jobs"), trace.drawn()
 
 
 def test_a_cancel_is_a_request_of_its_own_and_its_fact_is_in_the_jobs_trace(seen: Seen) -> None:

@@ -7,7 +7,7 @@ order they come in, and only their index is by job.
 import sqlite3
 from pathlib import Path
 
-VERSION = 4
+VERSION = 5
 
 TABLES = """
 CREATE TABLE jobs (
