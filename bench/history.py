@@ -161,6 +161,7 @@ async def main(options: argparse.Namespace) -> None:
             began = time.monotonic()
             await fill(stack, options.jobs)
             filled = time.monotonic() - began
+        print(f"streams filled in {filled:.0f} s", flush=True)
         began = time.monotonic()
         async with opened(data, "bus", store=False):
             alone = time.monotonic() - began
@@ -172,6 +173,7 @@ async def main(options: argparse.Namespace) -> None:
                 return await pages(client, data / "hub" / "gateway" / "projection.sqlite", options.pages)
 
         first, (page, plain) = await came_up(home, look)
+        print(f"projection made anew in {first:.0f} s", flush=True)
         again = []
         for _ in range(options.restarts):
             seconds, (page, plain) = await came_up(home, look)

@@ -18,6 +18,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from shared.adapters.nats_api import Missing, api, round_trip
+from shared.adapters.nats_filters import covering, matcher
 from shared.bus import Message
 from shared.errors import Unavailable
 from shared.ids import random_id
@@ -106,13 +107,14 @@ def _unix_ns(text: str) -> int:
 
 
 async def endless(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_seq: int) -> AsyncIterator[Message]:
-    position, pause = max(from_seq, 1), RETRY_SECONDS[0]
+    position, pause, one, wanted = max(from_seq, 1), RETRY_SECONDS[0], covering(filters), matcher(filters)
     while True:
         try:
-            async with contextlib.aclosing(_consume(bus, stream, filters, position)) as consumer:
+            async with contextlib.aclosing(_consume(bus, stream, (one,), position)) as consumer:
                 async for message, _ in consumer:
                     position, pause = message.seq + 1, RETRY_SECONDS[0]
-                    yield message
+                    if wanted(message.subject):
+                        yield message
         except (_Broken, Unavailable, Missing):
             # Not polling: only after a failure, so that a server that is away isn't hammered.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
@@ -123,7 +125,9 @@ async def finite(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_seq
     """What is there now; `from_seq` None: the last of each subject. Raises Unavailable when reading breaks off for
     good.
     """
-    position, tries = from_seq, 0
+    position, tries, wanted = from_seq, 0, matcher(filters)
+    if from_seq is not None:
+        filters = (covering(filters),)
     while True:
         try:
             async with contextlib.aclosing(_consume(bus, stream, filters, position, ends=True)) as consumer:
@@ -131,7 +135,8 @@ async def finite(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_seq
                     if message is not None:
                         if position is not None:
                             position = message.seq + 1
-                        yield message
+                        if wanted(message.subject):
+                            yield message
                     if pending == 0:
                         return
             return
