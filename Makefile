@@ -41,6 +41,7 @@ chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.chaos --first $(FIRST) --seeds $(SEEDS)
 	$(BIN)/python -m tests.chaos.takeover --kills 20
 	$(BIN)/python -m pytest tests/chaos/large_logs.py -q
+	$(BIN)/python -m pytest tests/chaos
 
 # About ten minutes; measure on an otherwise idle machine.
 bench: $(VENV)/dev.stamp
