@@ -19,7 +19,7 @@ from tests.chaos.truth import Ended, Truth, until_done
 ROUND_SECONDS = 420.0
 LINGER_SECONDS = 12.0
 """After the last job, for points that are passed by the clock: purges, pictures of machines."""
-AT_WORK_SECONDS = 3.0
+AT_WORK_SECONDS = 15.0
 """How long one is waited for that is at work and can be killed."""
 SPENT = "not reached"
 
