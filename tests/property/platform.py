@@ -1,7 +1,7 @@
 """The real services on a bus in memory, in virtual time."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,7 @@ class Platform:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             directory = Directory(bus)
             admission = Admission(bus, directory, QueueDepth(_none_queued, self.clock), self.clock)
-            submissions = Submissions(bus, admission, Cancelling(bus, self.clock), self.clock, at_once=8)
+            submissions = Submissions(bus, admission, Cancelling(bus, self.clock), self.clock, 8, _refused)
             tasks.create_task(directory.tenants.run())
             tasks.create_task(directory.clusters.run())
             tasks.create_task(Feed(bus, writer, Followers(10, 10, 10)).run())
@@ -140,7 +140,11 @@ class Platform:
         self.run(_ended(process.task))
 
     def pass_time(self, seconds: float) -> None:
+        """Raises what a process ended of."""
         self.run(asyncio.sleep(seconds))
+        for process in self.processes.values():
+            if process.task.done():
+                process.task.result()
 
     # What people do
 
@@ -215,12 +219,13 @@ def _verdict(record: JobRecord | None) -> object:
     return None if record is None else (record.state.value, record.reason, record.exit_code)
 
 
+def _refused(error: Exception, tenant: str) -> None:
+    raise AssertionError(f"{tenant} was refused: {error}")
+
+
 async def _none_queued(_: str, __: int) -> int:
     return 0
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
     await asyncio.wait([task])
-
-
-Action = Callable[[Platform], None]
