@@ -10,10 +10,12 @@ SOURCES := shared services runner overspill
 WORKERS ?= 2
 
 # make chaos SEEDS=50; FIRST=17 SEEDS=1 plays seed 17 again.
-SEEDS ?= 50
+# make simulate SEEDS=17 plays a history of the simulation again and tells it; SEEDS=0-99999 are run, and told where they break.
+chaos: SEEDS ?= 50
+simulate: SEEDS ?= 10000-109999
 FIRST ?= 0
 
-.PHONY: demo test lint types contracts tests chaos bench up clean lock
+.PHONY: demo test lint types contracts tests simulate chaos bench up clean lock
 
 demo: $(VENV)/run.stamp
 	$(BIN)/overspill run examples/demo/build.yaml --no-source
@@ -35,6 +37,9 @@ contracts: $(VENV)/dev.stamp
 
 tests: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
+
+simulate: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.simulation $(SEEDS)
 
 # kill -9 at every named point and at random times while jobs run: half a minute a seed on two cores.
 chaos: $(VENV)/dev.stamp

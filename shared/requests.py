@@ -40,6 +40,10 @@ class GrantAsked(Model):
     tenant: TenantId
     job: JobId
     epoch: Epoch
+    claim: str | None = None
+    """Given when in doubt: granted only if the accepted claim is this one and nobody
+    told the attempt's end.
+    """
 
 
 class Grant(Model):

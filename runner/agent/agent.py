@@ -83,6 +83,8 @@ class Agent:
         self._custodies: dict[Key, Custody] = {}
         self._settled: OrderedDict[Key, None] = OrderedDict()
         self._intents: set[Key] = set()
+        self._inherited: frozenset[Key] | None = None
+        """Orders that stood when this agent began."""
 
     # What is here
 
@@ -149,6 +151,8 @@ class Agent:
     def reconcile(self, tasks: asyncio.TaskGroup) -> bool:
         """Do what the orders ask. False when a part of it could not be done and is to be tried again."""
         done = True
+        if self._inherited is None and self.book.complete:
+            self._inherited = frozenset(self.book.orders)
         view = View(
             self.book.orders, self.book.complete, self.locals(), frozenset(self._settled), self._capacity, self.draining
         )
@@ -168,7 +172,8 @@ class Agent:
     def _perform(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:
             case Claim(order):
-                claiming = Claiming(order, asyncio.create_task(self._claims.claim(order)))
+                inherited = Key.of(order) in (self._inherited or ())
+                claiming = Claiming(order, asyncio.create_task(self._claims.claim(order, inherited=inherited)))
                 self._claiming[Key.of(order)] = claiming
                 tasks.create_task(self._claim(claiming, tasks))
                 self.changed.set()

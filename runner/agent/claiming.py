@@ -12,11 +12,11 @@ import structlog
 from runner.agent.cgroups import Cgroups
 from runner.agent.model import Key
 from runner.protocol.attempt import Attempt, write_attempt
-from runner.protocol.directory import AttemptDir, write_whole
+from runner.protocol.directory import AttemptDir, read_word, write_whole
 from runner.protocol.layout import Fence, Place, PlannedFile, Whose, layout
 from shared.bus import CE_TYPE, Bus
 from shared.crash_points import crash_point
-from shared.errors import OverspillError, Unavailable, WrongSequence
+from shared.errors import OverspillError, Rejected, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptAccepted, AttemptEnded, Outcome
 from shared.facts.order import Order
 from shared.flow import Edge, Evt
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 RETRY_SECONDS = 0.5
 ORDER_FILE = "order.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+CLAIM_FILE = "claim"
+"""What the claim is known by. It goes with the directory: a later claim of the same attempt is another one."""
 
 
 class ClaimedBefore(OverspillError):
@@ -84,22 +86,29 @@ class Claims:
         """Of this machine since it was last started."""
         return self._machine.boot_id
 
-    async def claim(self, order: Order) -> Grant:
-        """Both the hub's word that the attempt is ours and what it needs. Raises ClaimedBefore, Rejected."""
+    async def claim(self, order: Order, *, inherited: bool = False) -> Grant:
+        """Both the hub's word that the attempt is ours and what it needs. Raises ClaimedBefore, Rejected.
+
+        `inherited`: the order stood before this agent began, so that one before it may have answered it.
+        """
         directory = self._machine.attempts / Key.of(order).name
         # The intent is on disk before the claim is on the bus: a claim that meets itself is known as ours.
-        tried_before = (directory / ORDER_FILE).exists()
         directory.mkdir(exist_ok=True, mode=0o755)
+        before = read_word(directory / CLAIM_FILE)
+        claim = before or random_id()
+        if before is None:
+            write_whole(directory / CLAIM_FILE, f"{claim}\n".encode())
         write_whole(directory / ORDER_FILE, encode(order))
         crash_point("agent.after-intent-before-claim")
         about = {"cicd.worker.id": f"{order.cluster}/{order.target}", "cicd.pipeline.run.id": order.job}
         with continue_trace(order.traceparent), span("accept attempt", attributes=about):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._accept(order, tried_before=tried_before))
-                granted = tasks.create_task(self._grant(order))
+                tasks.create_task(self._accept(order, claim, unsure=before is not None, inherited=inherited))
+                granted = tasks.create_task(self._grant(order, None))
         return granted.result()
 
-    async def _accept(self, order: Order, *, tried_before: bool) -> None:
+    async def _accept(self, order: Order, claim: str, *, unsure: bool, inherited: bool) -> None:
+        """`unsure`: it may have been told before, without an answer that we know of."""
         fact = AttemptAccepted(
             tenant=order.tenant,
             job=order.job,
@@ -107,23 +116,34 @@ class Claims:
             at_unix_ns=time.time_ns(),
             cluster=order.cluster,
             machine=self._machine.machine,
+            claim=claim,
         )
         while True:
             try:
                 await self._publish_first(fact)
             except WrongSequence:
-                if not tried_before:
+                if not unsure:
                     raise ClaimedBefore(job=order.job, epoch=order.epoch) from None
+                await self._confirm(order, claim)
                 return
             except Unavailable as error:
                 log.info("claim_waits", job=order.job, why=str(error))
-                tried_before = True  # it may have been stored
+                unsure = True
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                if inherited:
+                    await self._confirm(order, claim)
                 return
 
-    async def _grant(self, order: Order) -> Grant:
-        asked = GrantAsked(tenant=order.tenant, job=order.job, epoch=order.epoch)
+    async def _confirm(self, order: Order, claim: str) -> None:
+        """The hub knows whose acceptance stands, and whether the end was told. Raises ClaimedBefore."""
+        try:
+            await self._grant(order, claim)
+        except Rejected as error:
+            raise ClaimedBefore(job=order.job, epoch=order.epoch) from error
+
+    async def _grant(self, order: Order, claim: str | None) -> Grant:
+        asked = GrantAsked(tenant=order.tenant, job=order.job, epoch=order.epoch, claim=claim)
         subject = Edge(self._machine.cluster, self._machine.machine, "grant")
         while True:
             try:

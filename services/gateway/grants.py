@@ -9,8 +9,8 @@ from services.gateway.tenants import Directory
 from shared.bus import Bus, Headers, Message
 from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError
-from shared.facts import JobRecord
-from shared.flow import JOBS, Edge, Job, Spec, attempt_party
+from shared.facts import AttemptAccepted, AttemptEnded, JobRecord
+from shared.flow import EVT, JOBS, Edge, Evt, Job, Spec, attempt_party
 from shared.issuer import Issuer
 from shared.job_spans import attempt_context
 from shared.lifecycle import JobState
@@ -39,6 +39,12 @@ def check_placed(record: JobRecord | None, asked: GrantAsked, at: Edge, cluster:
     ):
         raise NotPlacedHere(epoch=asked.epoch, job=asked.job)
     return record
+
+
+def check_claim(accepted: AttemptAccepted | None, asked: GrantAsked, *, ended: bool) -> None:
+    """Whether the attempt is the asker's and not over, if that is in doubt. Pure. Raises NotPlacedHere."""
+    if asked.claim is not None and (ended or accepted is None or accepted.claim != asked.claim):
+        raise NotPlacedHere(epoch=asked.epoch, job=asked.job)
 
 
 class Grants:
@@ -70,6 +76,10 @@ class Grants:
         cluster = self._directory.clusters.get(at.cluster)
         job = await self._bus.last(JOBS, Job(asked.tenant, asked.job))
         record = check_placed(decode(JobRecord, job.data) if job else None, asked, at, cluster)
+        if asked.claim is not None:
+            found = await self._bus.last(EVT, Evt(asked.tenant, asked.job, asked.epoch, AttemptAccepted.token()))
+            ended = await self._bus.last(EVT, Evt(asked.tenant, asked.job, asked.epoch, AttemptEnded.token()))
+            check_claim(decode(AttemptAccepted, found.data) if found else None, asked, ended=ended is not None)
         spec = await self._bus.last(JOBS, Spec(asked.tenant, asked.job))
         if spec is None:
             raise NotFound(what="spec of job", name=asked.job)

@@ -87,6 +87,7 @@ class Follower:
         evt_end = await self._bus.end_seq(EVT)
         self._jobs_seq = await self._bus.end_seq(JOBS)
         await self._breathing(self._each(await self._bus.last_each(JOBS, Job.filter())), self._on_record)
+        await self._hear_cancels()
         self._evt_seq = min(await self._oldest_live_in_evt(), evt_end + 1) - 1
         self.hear(Resumed())
         await self.catch_up()
@@ -97,10 +98,22 @@ class Follower:
         oldest = sorted(live, key=lambda record: record.created_unix_ns)[:_OLDEST_LOOKED_AT]
         first = await self._bus.end_seq(EVT) + 1
         for record in oldest:
-            async for message in self._bus.read(EVT, str(RecordCopy(record.tenant, record.job)), from_seq=1):
+            # Its copy may have come after facts about it: after the bus was restarted it is late.
+            whose = (Evt.filter(tenant=record.tenant, job=record.job), str(RecordCopy(record.tenant, record.job)))
+            async for message in self._bus.read(EVT, *whose, from_seq=1):
                 first = min(first, message.seq)
                 break
         return first
+
+    async def _hear_cancels(self) -> None:
+        """Of live jobs, wherever in EVT they are: nobody would ask for them a second time."""
+        cancels = await self._bus.last_each(EVT, Evt.filter(epoch=0, kind=CancelRequested.token()))
+        live = [message for message in cancels if self._is_live(Evt.parse(message.subject))]
+        await self._breathing(self._each(live), self._hear_fact)
+
+    def _is_live(self, subject: Evt) -> bool:
+        job = self._state.jobs.get((subject.tenant, subject.job))
+        return job is not None and not job.record.ended
 
     async def catch_up(self) -> None:
         """Read on to the streams' ends of this instant; what the tails bring again changes nothing."""
@@ -162,6 +175,9 @@ class Follower:
 
     def _on_fact(self, message: Message) -> None:
         self._evt_seq = max(self._evt_seq, message.seq)
+        self._hear_fact(message)
+
+    def _hear_fact(self, message: Message) -> None:
         subject = Evt.parse(message.subject)
         fact = decode(_KINDS[subject.kind], message.data)
         epoch = 0 if isinstance(fact, CancelRequested) else fact.epoch

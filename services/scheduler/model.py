@@ -59,6 +59,8 @@ class Job:
     orders: dict[Target, Standing] = field(default_factory=dict)
     accepted_unix_ns: dict[int, int] = field(default_factory=dict)
     """Of every epoch."""
+    finished: dict[int, bool] = field(default_factory=dict)
+    """Of attempts whose steps were weighed: whether the last one had ended by itself."""
     cancel_asked: bool = False
     done: bool = False
     """DONE holds it."""
@@ -136,6 +138,22 @@ class OrderStands:
 class OrderGone:
     key: Key
     target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersRead:
+    """All orders of one job, as ORDERS holds them: (order, sequence)."""
+
+    key: Key
+    orders: tuple[tuple[Order, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """How an attempt ended, by what its steps had told; `finished`: its last step had ended by itself."""
+
+    ended: AttemptEnded
+    finished: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,11 +251,23 @@ class PurgeJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Weigh:
+    """Look up what the steps of an attempt told before it is run again."""
+
+    ended: AttemptEnded
+    record: JobRecord
+
+    @property
+    def key(self) -> Key:
+        return self.ended.tenant, self.ended.job
+
+
+@dataclass(frozen=True, slots=True)
 class ReadBack:
-    """Read the record as the leader of the stream has it."""
+    """Read the record and the orders as the leaders of their streams have them."""
 
     key: Key
     seq: int
 
 
-Effect = Move | ReadBack | GiveOrder | PurgeOrder | EndAttempt | WriteDone | PurgeJob
+Effect = Move | ReadBack | Weigh | GiveOrder | PurgeOrder | EndAttempt | WriteDone | PurgeJob

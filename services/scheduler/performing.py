@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import structlog
 
-from services.scheduler.evidence import end_of_lost
+from services.scheduler.evidence import end_of_lost, finished
 from services.scheduler.measuring import measure
 from services.scheduler.model import (
     DoneStands,
@@ -15,12 +15,15 @@ from services.scheduler.model import (
     Key,
     Move,
     OrderGone,
+    OrdersRead,
     OrderStands,
     Over,
     PurgeJob,
     PurgeOrder,
     ReadBack,
     RecordSeen,
+    Weigh,
+    Weighed,
     WriteDone,
 )
 from services.scheduler.state import Fact
@@ -52,11 +55,14 @@ class Performer:
     async def perform(self, effect: Effect) -> list[Fact]:  # noqa: PLR0911 - one for each effect
         """What is known of the effect's subject afterwards. Raises Unavailable: nothing is known, try again."""
         match effect:
-            case Move(record, expect_seq, over):
-                with continue_trace(run_context(record.traceparent, record.job)):
-                    return await self._move(record, expect_seq, over)
+            case Move():
+                with continue_trace(run_context(effect.record.traceparent, effect.record.job)):
+                    return await self._move(effect)
             case ReadBack(key, seq):
-                return await self._read_back(key, seq)
+                return [*await self._read_back(key, seq), await self._read_orders(key)]
+            case Weigh(ended, record):
+                steps = await self._steps(ended)
+                return [Weighed(end_of_lost(ended, record, steps), finished(ended, record, steps))]
             case GiveOrder(order, expect_seq):
                 with continue_trace(order.traceparent):
                     return await self._order(order, expect_seq)
@@ -71,30 +77,42 @@ class Performer:
             case PurgeJob(key, seq):
                 return await self._purge_job(key, seq)
 
-    async def _move(self, record: JobRecord, expect_seq: int, over: Over | None) -> list[Fact]:
-        record = record.model_copy(update={"write_id": random_id(), "term": self._term})
+    async def _move(self, effect: Move) -> list[Fact]:
+        record = effect.record.model_copy(update={"write_id": random_id(), "term": self._term})
         subject = Job(record.tenant, record.job)
         if record.ended:
             crash_point("scheduler.after-end-before-move")
         try:
             stored = await self._bus.publish(
-                subject, encode(record), headers=headers(record, record.write_id), expect_seq=expect_seq
+                subject, encode(record), headers=headers(record, record.write_id), expect_seq=effect.expect_seq
             )
-        except (WrongSequence, OutcomeUnknown):
-            found = await self._read_back((record.tenant, record.job), expect_seq)
-            if any(isinstance(fact, RecordSeen) and fact.record.write_id == record.write_id for fact in found):
-                _moved(record, over)
+        except WrongSequence:
+            return await self._read_back_move(effect, record)
+        except OutcomeUnknown:
+            found = await self._read_back_move(effect, record)
+            if any(isinstance(fact, RecordSeen) and fact.seq == effect.expect_seq for fact in found):
+                raise  # it may still come: its place is kept until a later write tells that it lost
             return found
         if record.ended:
             crash_point("scheduler.after-final-move-before-done")
         elif record.state is JobState.PLACED:
             crash_point("scheduler.after-move-before-order")
-        _moved(record, over)
+        _moved(record, effect.over)
         return [RecordSeen(record, stored.seq)]
+
+    async def _read_back_move(self, effect: Move, record: JobRecord) -> list[Fact]:
+        found = await self._read_back(effect.key, effect.expect_seq)
+        if any(isinstance(fact, RecordSeen) and fact.record.write_id == record.write_id for fact in found):
+            _moved(record, effect.over)
+        return found
 
     async def _read_back(self, key: Key, seq: int) -> list[Fact]:
         found = await self._bus.last(JOBS, Job(*key))
         return [JobGone(key, seq)] if found is None else [RecordSeen(decode(JobRecord, found.data), found.seq)]
+
+    async def _read_orders(self, key: Key) -> OrdersRead:
+        found = await self._bus.last_each(ORDERS, OrderTo.filter(tenant=key[0], job=key[1]))
+        return OrdersRead(key, tuple((decode(Order, message.data), message.seq) for message in found))
 
     async def _order(self, order: Order, expect_seq: int) -> list[Fact]:
         order = order.model_copy(update={"term": self._term})
@@ -177,6 +195,8 @@ class Performer:
 
     async def _purge_job(self, key: Key, seq: int) -> list[Fact]:
         # The record goes last: as long as it is there, nobody creates the job anew.
+        # An order that came later than anybody waited for it, too.
+        await self._bus.purge(ORDERS, OrderTo.filter(tenant=key[0], job=key[1]))
         await self._bus.purge(JOBS, str(Spec(*key)))
         crash_point("scheduler.after-spec-before-record-purge")
         await self._bus.purge(JOBS, str(Job(*key)))

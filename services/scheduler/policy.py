@@ -20,6 +20,7 @@ from services.scheduler.model import (
     PurgeOrder,
     ReadBack,
     Standing,
+    Weigh,
     WriteDone,
 )
 from services.scheduler.placing import explain_waits, hold_for_the_starved, place_waiting
@@ -68,10 +69,17 @@ def _steps(state: State, now: float) -> Iterator[Effect]:
         if job.retry_at > now:
             state.wake(job, job.retry_at)
             continue
-        effect = ReadBack(job.key, job.seq) if job.unsure else step(state, job, now)
+        effect = _settle_the_unsure(job) if job.unsure else step(state, job, now)
         if effect is not None:
             state.launch(job, now, job.placing)
             yield effect
+
+
+def _settle_the_unsure(job: Job) -> Effect:
+    """A placement that nobody confirmed may still be on its way: only a write after it tells that it lost."""
+    if job.placing is not None and job.record.state is JobState.QUEUED:
+        return Move(job.record, job.seq)
+    return ReadBack(job.key, job.seq)
 
 
 def step(state: State, job: Job, now: float) -> Effect | None:
@@ -136,7 +144,12 @@ def _while_placed(state: State, job: Job, now: float) -> Effect | None:
     ended = job.ended.get(record.epoch)
     if ended is not None:
         cancel_asked = job.cancel_asked or record.cancel_requested
-        moved = verdict.after_attempt(record, ended, state.rules, now_ns, cancel_asked=cancel_asked)
+        finished = job.finished.get(record.epoch)
+        moved = verdict.after_attempt(
+            record, ended, state.rules, now_ns, cancel_asked=cancel_asked, finished=finished is True
+        )
+        if moved.state is JobState.QUEUED and finished is None:
+            return Weigh(ended, record)
         return Move(moved, job.seq, Over(record, ended, job.accepted_unix_ns))
     if job.cancel_asked and not record.cancel_requested:
         return Move(verdict.ask_to_cancel(record), job.seq)

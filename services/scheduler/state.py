@@ -16,12 +16,14 @@ from services.scheduler.model import (
     Landed,
     MachineHeard,
     OrderGone,
+    OrdersRead,
     OrderStands,
     RecordSeen,
     Resumed,
     Rules,
     Standing,
     TenantKnown,
+    Weighed,
 )
 from services.scheduler.usage import Usage
 from shared.facts import AttemptAccepted, AttemptEnded, CancelRequested, JobRecord, MachineSeen
@@ -39,6 +41,8 @@ Fact = (
     | TenantKnown
     | OrderStands
     | OrderGone
+    | OrdersRead
+    | Weighed
     | DoneStands
     | Landed
     | Resumed
@@ -91,6 +95,8 @@ class State:
             MachineHeard: self._on_machine,
             OrderStands: self._on_order,
             OrderGone: self._on_order_gone,
+            OrdersRead: self._on_orders,
+            Weighed: self._on_weighed,
             DoneStands: self._on_done,
             Landed: self._on_landed,
             JobGone: self._on_gone,
@@ -118,6 +124,22 @@ class State:
         if job := self.jobs.get(fact.key):
             job.orders.pop(fact.target, None)
             self.dirty[fact.key] = None
+
+    def _on_orders(self, fact: OrdersRead, now: float) -> None:
+        job = self.jobs.get(fact.key)
+        if job is not None:
+            read = {Target(order.cluster, order.target): (order, seq) for order, seq in fact.orders}
+            job.orders = {target: one for target, one in job.orders.items() if target in read}
+            for order, seq in read.values():
+                self._on_order(OrderStands(order, seq), now)
+
+    def _on_weighed(self, fact: Weighed, now: float) -> None:
+        del now
+        job = self.jobs.get((fact.ended.tenant, fact.ended.job))
+        if job is not None and job.record.epoch == fact.ended.epoch and not job.record.ended:
+            job.ended[fact.ended.epoch] = fact.ended
+            job.finished[fact.ended.epoch] = fact.finished
+            self.dirty[job.key] = None
 
     def _on_done(self, fact: DoneStands, now: float) -> None:
         del now
@@ -155,6 +177,7 @@ class State:
             if record.epoch and min(job.accepted.keys() | job.ended.keys(), default=record.epoch) < record.epoch:
                 job.accepted = {epoch: who for epoch, who in job.accepted.items() if epoch >= record.epoch}
                 job.ended = {epoch: end for epoch, end in job.ended.items() if epoch >= record.epoch}
+                job.finished = {epoch: known for epoch, known in job.finished.items() if epoch >= record.epoch}
             job.missing, job.missing_since = False, None
             self.settle(job, now)
         self.dirty[key] = None
@@ -217,7 +240,7 @@ class State:
         if not here:
             return
         listed = {(one.tenant, one.job, one.epoch) for one in heard.seen.attempts}
-        for key in here:
+        for key in sorted(here):
             job = self.jobs[key]
             if (*key, job.record.epoch) in listed or job.record.epoch not in job.accepted:
                 job.missing_since, job.missing = None, False
