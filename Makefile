@@ -42,7 +42,7 @@ chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.chaos.takeover --kills 20
 	$(BIN)/python -m pytest tests/chaos/large_logs.py -q
 
-# About ten minutes; measure on an otherwise idle machine.
+# About a quarter of an hour; measure on an otherwise idle machine.
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench
 
