@@ -48,7 +48,7 @@ chaos: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest tests/chaos/large_logs.py -q
 	$(BIN)/python -m pytest tests/chaos
 
-# About ten minutes; measure on an otherwise idle machine.
+# About a quarter of an hour; measure on an otherwise idle machine.
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m bench
 

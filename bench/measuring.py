@@ -75,7 +75,7 @@ def machine() -> dict[str, Any]:
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _cpu_model(),
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "python": platform.python_version(),
     }
 
@@ -184,4 +184,5 @@ class CpuClock:
 
 
 def ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
+    """For people: milliseconds below a second."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
