@@ -60,6 +60,8 @@ class Job:
     accepted_unix_ns: dict[int, int] = field(default_factory=dict)
     """Of every epoch."""
     cancel_asked: bool = False
+    forget_asked: bool = False
+    """It was deleted: it is to end, and then to leave JOBS at once."""
     done: bool = False
     """DONE holds it."""
     in_flight: bool = False
@@ -140,6 +142,13 @@ class OrderGone:
 
 @dataclass(frozen=True, slots=True)
 class DoneStands:
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAsked:
+    """A tombstone of the job stands."""
+
     key: Key
 
 

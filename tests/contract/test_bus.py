@@ -254,7 +254,7 @@ async def test_a_stream_is_purged_up_to_a_sequence_and_goes_on_counting(bus: Nat
     assert await bus.purge_through(flow.DLQ, 3) == 3
     assert [message.seq async for message in bus.read(flow.DLQ, from_seq=1)] == [4, 5]
     assert await bus.purge_through(flow.DLQ, 5) == 2
-    assert (await bus.publish(str(flow.Buried("s")), b"x")).seq == 6
+    assert (await bus.publish(str(flow.Buried("s", "t")), b"x")).seq == 6
 
 
 async def test_a_stream_that_asks_for_more_room_than_there_is_gets_less(tmp_path: Path) -> None:
