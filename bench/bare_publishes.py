@@ -26,7 +26,7 @@ async def publish_bare(stack: Stack, count: int) -> Bare:
     """Stored and acknowledged, a window of them under way, over one connection."""
     bus = await RawNats.connect(stack.nats_url, stack.identity.credential(GATEWAY))
     slots, data = asyncio.Semaphore(WINDOW), b"x" * MESSAGE_BYTES
-    subject = str(Buried("gateway"))
+    subject = str(Buried("gateway", "bench"))
     answers = []
 
     def landed(answer: "asyncio.Future[bytes]") -> None:

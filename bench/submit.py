@@ -65,7 +65,7 @@ async def hops(platform: Platform, client: httpx.AsyncClient, directory: Path, p
         began = time.monotonic()
         (await client.get("/healthz")).raise_for_status()
         for _ in range(STORED_IN_TURN):
-            await bus.store(str(Buried("gateway")), b"x" * 600, {})
+            await bus.store(str(Buried("gateway", "bench")), b"x" * 600, {})
         taken.append(time.monotonic() - began + fork)
     bus.close()
     return taken

@@ -34,6 +34,24 @@ class Done(Subject):
 
 
 @dataclass(frozen=True, slots=True)
+class Kept(Subject):
+    """What a job's history needs for longer than EVT keeps facts: its artifacts."""
+
+    pattern = "kept.{tenant}.{job}"
+    tenant: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone(Subject):
+    """The job is to be forgotten everywhere: written first, everything else follows from it (docs/adr/0007)."""
+
+    pattern = "gone.{tenant}.{job}"
+    tenant: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class Submit(Subject):
     pattern = "submit.{tenant}"
     tenant: str
@@ -167,10 +185,15 @@ class Svc(Subject):
 
 @dataclass(frozen=True, slots=True)
 class Buried(Subject):
-    """What could not be handled, with why in header `Overspill-Why` and its subject in `Overspill-Subject`."""
+    """What could not be handled, with why in header `Overspill-Why` and its subject in `Overspill-Subject`.
 
-    pattern = "dlq.{service}"
+    `sender` is the tenant or cluster it came from, as its subject says: each has a bound of its own, so that nobody's
+    flood pushes out what others wrote.
+    """
+
+    pattern = "dlq.{service}.{sender}"
     service: str
+    sender: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +239,9 @@ LOG = Stream(
     ),
     republish=("logs.*.*.*.*.*", "tail." + ".".join(f"{{{{wildcard({n})}}}}" for n in (2, 3, 4, 5))),
 )
-DONE = Stream("DONE", (Done.filter(),), max_message_bytes=65_536)
+DONE = Stream("DONE", (Done.filter(), Kept.filter(), Gone.filter()), max_message_bytes=65_536)
 METRICS = Stream("METRICS", (MachineMetrics.filter(), ClusterMetrics.filter()), last_only=True, keeps_seconds=DAY)
-DLQ = Stream("DLQ", (Buried.filter(),), keeps_seconds=30 * DAY, share=0.02)
+DLQ = Stream("DLQ", (Buried.filter(),), keeps_seconds=30 * DAY, max_messages_per_subject=256, share=0.02)
 FIGURES = Stream("FIGURES", (Figures.filter(),), keeps_seconds=8 * DAY, duplicate_window_seconds=600)
 
 STREAMS = (JOBS, EVT, SUBMIT, ORDERS, LOG, DONE, METRICS, DLQ, FIGURES)
@@ -268,6 +291,7 @@ GATEWAY = Party(
         svc("log-collector"),
         svc("cluster-metrics"),
         Figures.filter(service="gateway"),
+        Gone.filter(),
         Buried.filter(service="gateway"),
     ),
     subscribes=(Tail.filter(), svc("gateway"), Edge.filter(op="grant")),
@@ -285,15 +309,19 @@ SCHEDULER = Party(
         Job.filter(),
         OrderTo.filter(),
         Done.filter(),
+        Kept.filter(),
+        Gone.filter(),
         Evt.filter(kind="attempt-ended"),
+        str(Svc("cache", "forget")),
+        str(Svc("log-collector", "forget")),
         Buried.filter(service="scheduler"),
     ),
     subscribes=(svc("scheduler"), Edge.filter(op="orders")),
     reads=(JOBS, EVT, METRICS, ORDERS, DONE),
     buckets=(TENANTS, CLUSTERS, LIMITS, LEASE),
-    writes_buckets=(LEASE,),
-    purges=(JOBS, ORDERS),
-    why="moves every job from queued to its end; only the leader writes",
+    writes_buckets=(LEASE, TENANTS),
+    purges=(JOBS, ORDERS, DONE, EVT, SUBMIT, DLQ),
+    why="moves every job from queued to its end, and out of the history; only the leader writes",
 )
 CLUSTER_METRICS = Party(
     "cluster-metrics",

@@ -180,10 +180,11 @@ class LogTold(Model):
 
 
 class ForgetAsked(Model):
-    """svc.log-collector.forget: delete all logs of a job that is over."""
+    """svc.log-collector.forget: delete all logs of a job that is over. svc.cache.forget: all its artifacts."""
 
     tenant: TenantId
-    job: JobId
+    job: JobId | None = None
+    """None: of all its jobs, and whatever else the tenant has."""
 
 
 class ForgetTold(Model):

@@ -7,7 +7,7 @@ import typer
 
 from overspill.cli.asking import ask
 from overspill.cli.options import AsJson
-from overspill.cli.output import can_unicode, console, show_json
+from overspill.cli.output import can_unicode, console, note, show_json
 from overspill.complaint import Exit
 
 if TYPE_CHECKING:
@@ -98,5 +98,33 @@ def clusters(*, as_json: AsJson = False) -> None:
         from overspill.view.tables import clusters_table
 
         console().print(clusters_table(told["clusters"], time.time()))
+
+    ask(work)
+
+
+def dlq(
+    *,
+    service: Annotated[str | None, typer.Option(help="who buried it: gateway, scheduler, …")] = None,
+    sender: Annotated[str | None, typer.Option(help="tenant or cluster it came from")] = None,
+    before: Annotated[int | None, typer.Option(help="the next page, as the one before named it")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List messages that nobody could handle, newest first, with why; for operators."""
+    asked = {"service": service, "sender": sender, "before": before, "limit": limit}
+    query: dict[str, str | int] = {key: value for key, value in asked.items() if value is not None}
+
+    async def work(client: "Client") -> None:
+        page = await client.buried(query)
+        if as_json:
+            show_json(page)
+            return
+        import time
+
+        from overspill.view.tables import buried_table
+
+        console().print(buried_table(page["buried"], time.time()))
+        if page["next_before"]:
+            note(f"more: --before {page['next_before']}")
 
     ask(work)

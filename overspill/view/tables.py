@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from overspill.view.words import STYLES, ago, duration, mark, seconds_of, size
+from overspill.view.words import STYLES, ago, duration, harmless, mark, seconds_of, size
 
 Row = Mapping[str, Any]
 
@@ -68,6 +68,21 @@ def clusters_table(clusters: Iterable[Row], now_seconds: float) -> Table:
 
 def _state(machine: Row) -> str:
     return f"{machine['state']}: {machine['note']}" if machine["note"] else str(machine["state"])
+
+
+def buried_table(buried: Iterable[Row], now_seconds: float) -> Table:
+    table = _table("ID", "BURIED BY", "SENDER", "SUBJECT", "SIZE", "WHEN", "WHY")
+    for entry in buried:
+        table.add_row(
+            str(entry["id"]),
+            entry["service"],
+            entry["sender"],
+            Text(harmless(entry["subject"])),
+            size(entry["size_bytes"]),
+            ago(seconds_of(entry["time"]) or 0.0, now_seconds),
+            Text(harmless(entry["why"])),
+        )
+    return table
 
 
 def _table(*columns: str) -> Table:

@@ -5,7 +5,15 @@ from collections import OrderedDict
 import structlog
 
 from services.cache import policy
-from services.cache.model import Marker, artifact_key, source_key, used_key
+from services.cache.model import (
+    EXPIRY_PREFIX,
+    Marker,
+    artifact_key,
+    artifacts_prefix,
+    source_key,
+    tenant_prefix,
+    used_key,
+)
 from services.cache.settings import Settings
 from shared.bus import Bus, Headers, Message
 from shared.clock import Clock
@@ -16,6 +24,8 @@ from shared.flow import JOBS, Ask, Job, Spec
 from shared.objects import Objects
 from shared.requests import (
     DownloadAsked,
+    ForgetAsked,
+    ForgetTold,
     Presigned,
     SourceCheckAsked,
     SourceCheckTold,
@@ -78,6 +88,23 @@ class Door:
         if await self._objects.info(asked.key) is None:
             raise NotFound(what="object", name=asked.key)
         return encode(await self._get(asked.key, asked.filename)), {}
+
+    async def forget(self, message: Message) -> Answer:
+        """svc.cache.forget: a job's artifacts, or everything of a tenant. Asking again changes nothing."""
+        asked = decode(ForgetAsked, message.data)
+        if asked.job is not None:
+            return encode(ForgetTold(objects=await self._delete_all(artifacts_prefix(asked.tenant, asked.job)))), {}
+        count = await self._delete_all(tenant_prefix(asked.tenant))
+        async for marker in self._objects.list(EXPIRY_PREFIX):
+            if Marker.read(marker.key).key.startswith(tenant_prefix(asked.tenant)):
+                await self._objects.delete(marker.key)
+        self._told_uses.clear()
+        return encode(ForgetTold(objects=count)), {}
+
+    async def _delete_all(self, prefix: str) -> int:
+        keys = [found.key async for found in self._objects.list(prefix)]
+        await self._objects.delete(*keys)
+        return len(keys)
 
     async def urls(self, message: Message) -> Answer:
         """ask.<tenant>.<job>.<epoch>.urls. Raises NotFound, NotCurrent, NotInSpec."""

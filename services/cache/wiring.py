@@ -11,7 +11,7 @@ from services.cache.settings import Settings
 from services.cache.sweep import sweep_due, sweep_logs
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
-from shared.errors import OverspillError
+from shared.errors import OverspillError, Poison
 from shared.flow import TENANTS, Ask, Svc
 from shared.health import STORE, healthy
 from shared.objects import Objects
@@ -36,6 +36,7 @@ async def serve(
             (str(Svc("cache", "source-upload")), door.source_upload),
             (str(Svc("cache", "source-check")), door.source_check),
             (str(Svc("cache", "download")), door.download),
+            (str(Svc("cache", "forget")), door.forget),
             (Ask.filter(op="urls"), door.urls),
         ):
             await stack.enter_async_context(bus.serve(subject, responder, queue=QUEUE))
@@ -67,9 +68,14 @@ async def _complaints(objects: Objects) -> list[str]:
 
 
 async def _log_keep_seconds(bus: Bus) -> dict[str, float]:
-    """By tenant. Logs of a tenant without a record stay."""
-    entries = await bus.bucket(TENANTS).all()
-    return {tenant: decode(TenantRecord, entry.value).log_retention_seconds for tenant, entry in entries.items()}
+    """By tenant. Logs of a tenant without a readable record stay."""
+    keep: dict[str, float] = {}
+    for tenant, entry in (await bus.bucket(TENANTS).all()).items():
+        try:
+            keep[tenant] = decode(TenantRecord, entry.value).log_retention_seconds
+        except Poison as poison:
+            log.error("tenant_record_ignored", tenant=tenant, why=str(poison))  # noqa: TRY400 - the message says it
+    return keep
 
 
 async def _every(seconds: float, sweep: Callable[[], Awaitable[None]]) -> None:

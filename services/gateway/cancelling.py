@@ -2,24 +2,19 @@
 
 import structlog
 
+from services.gateway.standing import newest_record
 from shared.bus import Bus
 from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import NotFound, OutcomeUnknown, WrongSequence
 from shared.facts import CancelRequested, JobRecord
-from shared.flow import DONE, EVT, JOBS, Done, Evt, Job
+from shared.flow import EVT, Evt
 from shared.job_spans import run_context
 from shared.principal import Principal
 from shared.telemetry import continue_trace, current_traceparent, link
-from shared.wire import decode, encode
+from shared.wire import encode
 
 log = structlog.get_logger()
-
-
-async def newest_record(bus: Bus, tenant: str, job: str) -> JobRecord | None:
-    """The leader's copy, from history when the live record was purged."""
-    found = await bus.last(JOBS, Job(tenant, job)) or await bus.last(DONE, Done(tenant, job))
-    return decode(JobRecord, found.data) if found else None
 
 
 class Cancelling:

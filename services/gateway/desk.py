@@ -7,7 +7,8 @@ from fastapi import Depends, Request
 
 from services.gateway.admission import Admission
 from services.gateway.auth.door import Door, require
-from services.gateway.cancelling import Cancelling, newest_record
+from services.gateway.cancelling import Cancelling
+from services.gateway.deleting import Deleting
 from services.gateway.figures.ledger import Ledger
 from services.gateway.figures.refusing import Refusing
 from services.gateway.figures.status import Status
@@ -17,6 +18,7 @@ from services.gateway.projection.followers import Followers
 from services.gateway.projection.reading import JobPicture, Reading
 from services.gateway.room import Room
 from services.gateway.settings import Settings
+from services.gateway.standing import newest_record
 from services.gateway.tenants import Directory
 from shared.bus import Bus
 from shared.clock import Clock
@@ -37,6 +39,7 @@ class Desk:
     admission: Admission
     cancelling: Cancelling
     room: Room
+    deleting: Deleting
     feed: Feed
     reading: Reading
     followers: Followers
@@ -87,4 +90,16 @@ async def _submitter(caller: Caller) -> Principal:
     return caller
 
 
+async def _admin(caller: Caller) -> Principal:
+    require(caller, Role.ADMIN)
+    return caller
+
+
+async def _operator(caller: Caller) -> Principal:
+    require(caller, Role.OPERATOR)
+    return caller
+
+
+Admin = Annotated[Principal, Depends(_admin)]
+Operator = Annotated[Principal, Depends(_operator)]
 Submitter = Annotated[Principal, Depends(_submitter)]

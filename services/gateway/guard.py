@@ -76,13 +76,17 @@ class Guard:
                 await problem(error, scope["path"])(scope, receive, send)
                 return
             limited = _Limited(receive, self._max_body_bytes)
+            answer = _HeadOnly(send) if scope["method"] == "HEAD" else send
+            if scope["method"] == "HEAD":
+                # Whatever can be got can be asked for its head.
+                scope = {**scope, "method": "GET"}
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     _measure(method, scope, message, time.monotonic() - began)
                     _note(notes, scope, message["status"])
                     message["headers"] = [*message["headers"], *_SECURITY]
-                await send(message)
+                await answer(message)
 
             try:
                 await self._app(scope, limited, sending)
@@ -129,6 +133,20 @@ _SECURITY = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+
+
+class _HeadOnly:
+    """Ends the answer behind its head: a stream that would never end is then told that its reader left."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self._over = send, False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._send(message)
+        elif not self._over:
+            self._over = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _Limited:

@@ -39,6 +39,7 @@ def admit(submission: Submission, tenant: TenantRecord, now_unix_ns: int, write_
         on_lost=spec.on_lost,
         labels=spec.labels,
         step_count=len(spec.steps),
+        artifact_count=len(spec.artifacts),
         submitted_by=submission.principal.subject[:200],
         submitted_via=submission.via,
         traceparent=submission.traceparent,

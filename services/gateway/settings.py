@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.facts.forgetting import CREDENTIAL_MARGIN_SECONDS
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OVERSPILL_GATEWAY_", extra="ignore")
@@ -36,7 +38,10 @@ class Settings(BaseSettings):
     read_connections: int = Field(default=4, ge=1, le=64, description="of the projection")
     admissions_at_once: int = Field(default=64, ge=1, description="of the bus door")
     grant_margin_seconds: float = Field(
-        default=3600, ge=0, description="life of an attempt's credential beyond the job's timeout"
+        default=3600,
+        ge=0,
+        le=CREDENTIAL_MARGIN_SECONDS,
+        description="life of an attempt's credential beyond the job's timeout",
     )
     tell_refusals_seconds: float = Field(default=10, gt=0, description="what was refused is counted and told so often")
     keep_alive_seconds: float = Field(default=15, gt=0, description="between comments on a silent event stream")

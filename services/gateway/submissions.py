@@ -9,13 +9,14 @@ import structlog
 from services.gateway.admission import Admission
 from services.gateway.cancelling import Cancelling
 from services.gateway.model import Submission
-from services.gateway.refusals import NoRoom
+from services.gateway.refusals import NoRoom, NoSuchTenant
+from shared.burying import bury
 from shared.bus import CE_TYPE, TRACEPARENT, Bus, Delivery, Message
 from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Poison, Rejected, Unavailable
 from shared.facts import CancelRequested, JobSubmitted, SubmissionRefused
-from shared.flow import SUBMIT, Buried, Evt, Submit
+from shared.flow import SUBMIT, Evt, Submit
 from shared.ids import JobId, job_id_from_event
 from shared.principal import Principal, Role
 from shared.spec_reading import SpecRefused
@@ -115,6 +116,9 @@ class Submissions:
         )
         try:
             await self._admission.submit(submission)
+        except NoSuchTenant as error:
+            # Nobody hears its feed, and nothing is to be left of who was deleted.
+            raise Poison(why=str(error)) from error
         except Rejected as refusal:
             await self._refuse(principal.tenant, job, refusal)
 
@@ -145,9 +149,8 @@ class Submissions:
         message = delivery.message
         system_error("poison")
         log.warning("submission_buried", subject=message.subject, seq=message.seq, why=why)
-        headers = {"Overspill-Why": " ".join(why.split())[:1000], "Overspill-Subject": message.subject}
         try:
-            await self._bus.publish(Buried("gateway"), message.data, headers=headers)
+            await bury(self._bus, "gateway", message, why)
         except Unavailable:
             await delivery.retry(RETRY_SECONDS)
         else:

@@ -196,6 +196,24 @@ class MeView(View):
     limits: dict[str, Any]
 
 
+class BuriedView(View):
+    """A message that could not be handled."""
+
+    id: int
+    service: str = Field(description="who buried it", examples=["gateway"])
+    sender: str = Field(description="tenant or cluster it came from", examples=["default"])
+    subject: str = Field(examples=["submit.default"])
+    why: str
+    size_bytes: int
+    time: str
+    beginning: str = Field(description="of its payload, as text")
+
+
+class BuriedPage(View):
+    buried: list[BuriedView]
+    next_before: int | None = Field(default=None, description="give it as `before` for the next page; null: the last")
+
+
 class WhyView(View):
     state: str
     code: str

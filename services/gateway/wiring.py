@@ -14,6 +14,7 @@ from services.gateway.app import create_app
 from services.gateway.auth.door import Door
 from services.gateway.auth.tokens import Tokens
 from services.gateway.cancelling import Cancelling
+from services.gateway.deleting import Deleting
 from services.gateway.desk import Desk
 from services.gateway.figures.ledger import Ledger, keep
 from services.gateway.figures.refusing import Refusing
@@ -62,11 +63,17 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 async def serve(
-    settings: Settings, bus: Bus, issuer: Issuer, ready: asyncio.Event, *, sock: socket.socket | None = None
+    settings: Settings,
+    bus: Bus,
+    issuer: Issuer,
+    ready: asyncio.Event,
+    *,
+    sock: socket.socket | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Runs until cancelled. `ready` is set once jobs can be taken and shown."""
     with contextlib.closing(sock or listening_socket(settings.host, settings.port)) as door:
-        async with opened(settings, bus, SystemClock()) as desk, asyncio.TaskGroup() as tasks:
+        async with opened(settings, bus, clock or SystemClock()) as desk, asyncio.TaskGroup() as tasks:
             grants = Grants(bus, desk.directory, issuer, settings.grant_margin_seconds, desk.refusing.refused)
             submissions = Submissions(
                 bus,
@@ -106,6 +113,8 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
                 settings.max_followers, settings.max_followers_of_tenant, settings.max_followers_of_job
             )
             room = Room(bus, settings.store_dir, settings.reserve_bytes)
+            cancelling = Cancelling(bus, clock)
+            feed = Feed(bus, writer, followers, directory, clock)
             yield Desk(
                 settings=settings,
                 bus=bus,
@@ -113,9 +122,10 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
                 directory=directory,
                 door=Door(directory, Tokens.from_settings(settings), clock),
                 admission=Admission(bus, directory, QueueDepth(reading.queued, clock), room, clock),
-                cancelling=Cancelling(bus, clock),
+                cancelling=cancelling,
+                deleting=Deleting(bus, cancelling, feed, clock),
                 room=room,
-                feed=Feed(bus, writer, followers),
+                feed=feed,
                 reading=reading,
                 followers=followers,
                 live=LiveLogs(bus),

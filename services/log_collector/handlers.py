@@ -173,17 +173,38 @@ class Desk:
     async def forget(self, message: Message) -> Answer:
         """svc.log-collector.forget"""
         asked = decode(ForgetAsked, message.data)
+        if asked.job is None:
+            # Its logs are in many partitions; each job was forgotten by its own owner before.
+            return await self.forget_here(message)
         return await self._by_owner(LogId(asked.tenant, asked.job, 0, 0), "forget", message, self.forget_here)
 
     async def forget_here(self, message: Message) -> Answer:
         """svc.log-collector.forget-<instance>"""
         asked = decode(ForgetAsked, message.data)
-        # Stored first: what is being written would come after the deletion.
-        async with asyncio.timeout(FLUSH_SECONDS):
-            await self._logs.flush_all(lambda which: which[:2] == (asked.tenant, asked.job))
-        self._logs.drop(lambda which: which[:2] == (asked.tenant, asked.job))
-        await self._bus.purge(LOG, LogAt.filter(tenant=asked.tenant, job=asked.job))
+
+        def meant(which: LogId) -> bool:
+            return which.tenant == asked.tenant and asked.job in (None, which.job)
+
+        # Taken and stored first: what is on its way would come after the deletion.
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                if asked.job is not None:
+                    await self._all_taken(LogId(asked.tenant, asked.job, 0, 0))
+                await self._logs.flush_all(meant)
+        except TimeoutError as error:
+            raise Unavailable(what=f"logs of {asked.tenant}", why="they are still being stored") from error
+        self._logs.drop(meant)
+        await self._bus.purge(LOG, LogAt.filter(tenant=asked.tenant, job=asked.job or "*"))
         return encode(ForgetTold(objects=await self._store.forget(asked.tenant, asked.job))), {}
+
+    async def _all_taken(self, which: LogId) -> None:
+        reader = self._collector.reader(which)
+        if reader is None:
+            return
+        subjects = LogAt.filter(partition=reader.partition, tenant=which.tenant, job=which.job)
+        newest = await self._bus.last(LOG, subjects)
+        if newest is not None:
+            await reader.taken(newest.seq)
 
     # ── who answers
 

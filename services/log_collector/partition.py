@@ -10,11 +10,12 @@ import structlog
 from services.log_collector.active import ActiveLogs
 from services.log_collector.model import LogId
 from services.log_collector.sharing import partition_of
+from shared.burying import bury
 from shared.bus import Bus, Message
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts.log import LogChunk
-from shared.flow import LEASE, LOG, LOG_PARTITIONS, Buried, LogAt
+from shared.flow import LEASE, LOG, LOG_PARTITIONS, LogAt
 from shared.telemetry import system_error
 
 log = structlog.get_logger()
@@ -30,7 +31,7 @@ class Checkpoints:
 
     async def get(self, partition: int) -> int:
         entry = await self._bucket.get(self._key(partition))
-        return int(entry.value) if entry is not None else 0
+        return int(entry.value) if entry is not None and entry.value.isdigit() else 0
 
     async def floor(self) -> int:
         """Every chunk up to this sequence is durable, whatever its partition."""
@@ -121,10 +122,8 @@ class PartitionReader:
     async def _bury(self, message: Message, why: str) -> None:
         system_error("poison")
         log.warning("chunk_buried", subject=message.subject, why=why)
-        headers = {"Overspill-Why": why[:500], "Overspill-Subject": message.subject}
-        buried = str(Buried("log-collector"))
         try:
-            await self._bus.publish(buried, message.data, headers=headers, message_id=f"log-{message.seq}")
+            await bury(self._bus, "log-collector", message, why)
         except OverspillError as error:
             # It stays in LOG for as long as LOG keeps anything; reading goes on.
             log.error("chunk_not_buried", seq=message.seq, error=str(error))  # noqa: TRY400

@@ -1,9 +1,32 @@
-"""What the steps of an attempt told, where its end says less. Pure."""
+"""What the steps of an attempt told, where its end says less; and what of an attempt the history keeps. Pure."""
 
 from collections.abc import Iterable
 
-from shared.facts import AttemptEnded, JobRecord, StepEnded
+from shared.bus import Message
+from shared.errors import Poison
+from shared.facts import ArtifactsKept, ArtifactStored, AttemptEnded, JobRecord, StepEnded
 from shared.lifecycle import Reason
+from shared.wire import decode
+
+KEPT_FACT_BYTES = 1500
+"""Of one artifact; what says more of it was not written by our runner. All of them fit one message of DONE."""
+
+
+def kept_of(record: JobRecord, told: Iterable[Message]) -> ArtifactsKept:
+    """Its artifacts, the last word on each name. What can't be read is nobody's artifact."""
+    found: dict[str, ArtifactStored] = {}
+    for message in told:
+        try:
+            fact = decode(ArtifactStored, message.data)
+        except Poison:
+            continue
+        if len(message.data) <= KEPT_FACT_BYTES:
+            # Whose it is says the subject, which the server checked.
+            found[fact.name] = fact.model_copy(
+                update={"tenant": record.tenant, "job": record.job, "epoch": record.epoch}
+            )
+    kept = [found[name] for name in sorted(found)][: record.artifact_count]
+    return ArtifactsKept(tenant=record.tenant, job=record.job, artifacts=kept)
 
 
 def end_of_lost(ended: AttemptEnded, record: JobRecord, steps: Iterable[StepEnded]) -> AttemptEnded:

@@ -20,6 +20,7 @@ from services.scheduler.model import (
     TenantKnown,
 )
 from services.scheduler.state import AttemptFact, Fact, State
+from shared.burying import bury
 from shared.bus import Bus, Entry, Message
 from shared.clock import Clock
 from shared.errors import Poison, Unavailable
@@ -30,12 +31,12 @@ from shared.flow import (
     JOBS,
     METRICS,
     TENANTS,
-    Buried,
     Evt,
     Job,
     MachineMetrics,
     RecordCopy,
 )
+from shared.lifecycle import JobState
 from shared.telemetry import system_error
 from shared.tenancy import ClusterRecord, TenantRecord
 from shared.wire import decode
@@ -82,8 +83,10 @@ class Follower:
         for key, entry in (await self._bus.bucket(TENANTS).all()).items():
             self._on_tenant(key, entry)
         self._metrics_seq = await self._bus.end_seq(METRICS)
-        for message in await self._bus.last_each(METRICS, MachineMetrics.filter()):
-            self._on_machine(message, min(self._clock.now(), message.time_unix_ns / 1e9))
+        await self._breathing(
+            self._each(await self._bus.last_each(METRICS, MachineMetrics.filter())),
+            lambda message: self._on_machine(message, min(self._clock.now(), message.time_unix_ns / 1e9)),
+        )
         evt_end = await self._bus.end_seq(EVT)
         self._jobs_seq = await self._bus.end_seq(JOBS)
         await self._breathing(self._each(await self._bus.last_each(JOBS, Job.filter())), self._on_record)
@@ -171,6 +174,8 @@ class Follower:
         record = decode(JobRecord, message.data)
         if (record.tenant, record.job) != (subject.tenant, subject.job):
             raise Poison(why=f"a record of {record.tenant}/{record.job} at {message.subject}")
+        if record.state is JobState.PLACED and (record.placement is None or record.epoch < 1):
+            raise Poison(why="it is placed nowhere")
         self.hear(RecordSeen(record, message.seq))
 
     def _on_fact(self, message: Message) -> None:
@@ -187,7 +192,10 @@ class Follower:
 
     def _on_machine(self, message: Message, at: float) -> None:
         self._metrics_seq = max(self._metrics_seq, message.seq)
-        self.hear(MachineHeard(decode(MachineSeen, message.data), at))
+        subject, seen = MachineMetrics.parse(message.subject), decode(MachineSeen, message.data)
+        if (seen.cluster, seen.machine) != (subject.cluster, subject.machine):
+            raise Poison(why=f"a picture of {seen.cluster}/{seen.machine} at {message.subject}")
+        self.hear(MachineHeard(seen, at))
 
     async def _watch_tenants(self) -> None:
         async for entry in self._bus.bucket(TENANTS).watch():
@@ -212,12 +220,8 @@ class Follower:
     async def _bury(self, message: Message, why: str) -> None:
         system_error("poison")
         log.warning("buried", subject=message.subject, seq=message.seq, why=why)
-        about = {"Overspill-Why": why[:500], "Overspill-Subject": message.subject}
         try:
-            # Every instance meets it: the id makes it one.
-            await self._bus.publish(
-                Buried("scheduler"), message.data, headers=about, message_id=f"{message.subject}-{message.seq}"
-            )
+            await bury(self._bus, "scheduler", message, why)
         except Unavailable as error:
             log.warning("not_buried", subject=message.subject, why=str(error))
 

@@ -6,6 +6,7 @@ import contextlib
 import structlog
 
 from services.scheduler.following import Follower
+from services.scheduler.forgetting import Forgetter
 from services.scheduler.lease import Lease, LeaseLost
 from services.scheduler.levels import levels, silence
 from services.scheduler.model import Effect, Landed, Resumed
@@ -103,6 +104,16 @@ class Leader:
                         tasks.create_task(self._perform(performer))
                     tasks.create_task(self._decide())
                     tasks.create_task(self._until_it_came_back())
+                    tasks.create_task(
+                        Forgetter(
+                            self._bus,
+                            self._clock,
+                            self._state,
+                            self._follower.hear,
+                            self._settings.forget_every_seconds,
+                            self._settings.forget_at_once,
+                        ).run()
+                    )
                     if measuring():
                         tasks.create_task(self._tell_levels())
             except* BusCameBack:

@@ -62,6 +62,8 @@ class Job:
     finished: dict[int, bool] = field(default_factory=dict)
     """Of attempts whose steps were weighed: whether the last one had ended by itself."""
     cancel_asked: bool = False
+    forget_asked: bool = False
+    """It was deleted: it is to end, and then to leave JOBS at once."""
     done: bool = False
     """DONE holds it."""
     in_flight: bool = False
@@ -158,6 +160,13 @@ class Weighed:
 
 @dataclass(frozen=True, slots=True)
 class DoneStands:
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAsked:
+    """A tombstone of the job stands."""
+
     key: Key
 
 

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import structlog
 
-from services.scheduler.evidence import end_of_lost, finished
+from services.scheduler.evidence import end_of_lost, finished, kept_of
 from services.scheduler.measuring import measure
 from services.scheduler.model import (
     DoneStands,
@@ -30,9 +30,9 @@ from services.scheduler.state import Fact
 from shared.bus import CE_TYPE, Bus, Headers
 from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
-from shared.facts import AttemptAccepted, AttemptEnded, JobRecord, Order, StepEnded
+from shared.facts import ArtifactStored, AttemptAccepted, AttemptEnded, JobRecord, Order, StepEnded
 from shared.facts.core import Fact as BusFact
-from shared.flow import DONE, EVT, JOBS, ORDERS, Done, Evt, Job, OrderTo, Spec
+from shared.flow import DONE, EVT, JOBS, ORDERS, Done, Evt, Job, Kept, OrderTo, Spec
 from shared.ids import random_id
 from shared.job_spans import attempt_span, run_context, run_span
 from shared.lifecycle import JobState
@@ -166,6 +166,7 @@ class Performer:
 
     async def _done(self, record: JobRecord) -> list[Fact]:
         subject, key = Done(record.tenant, record.job), (record.tenant, record.job)
+        await self._keep_artifacts(record)
         expect_seq = 0
         while True:
             try:
@@ -187,6 +188,19 @@ class Performer:
         if exporting(record.traceparent):
             tell(run_span(record))
         return [DoneStands(key)]
+
+    async def _keep_artifacts(self, record: JobRecord) -> None:
+        """Before DONE, so that whoever finds DONE finds them."""
+        if not record.artifact_count or not record.epoch:
+            return
+        told = str(Evt(record.tenant, record.job, record.epoch, ArtifactStored.token()))
+        kept = kept_of(record, [message async for message in self._bus.read(EVT, told, from_seq=1)])
+        try:
+            await self._bus.publish(
+                Kept(record.tenant, record.job), encode(kept), headers=headers(kept, record.write_id), expect_seq=0
+            )
+        except WrongSequence:
+            log.debug("artifacts_were_kept_before", tenant=record.tenant, job=record.job)
 
     async def _purge_order(self, key: Key, target: Target) -> list[Fact]:
         await self._bus.purge(ORDERS, str(OrderTo(target.cluster, target.machine, *key)))

@@ -99,7 +99,7 @@ def _after_the_end(state: State, job: Job, now: float) -> Effect | None:
         return PurgeOrder(job.key, target)
     ended_unix_ns = job.record.ended_unix_ns or 0
     due = ended_unix_ns / NS + state.rules.keep_seconds
-    if now >= due:
+    if now >= due or state.is_unwanted(job):
         return PurgeJob(job.key, job.seq)
     state.wake(job, due)
     return None
@@ -107,7 +107,7 @@ def _after_the_end(state: State, job: Job, now: float) -> Effect | None:
 
 def _while_queued(state: State, job: Job, now: float) -> Effect | None:
     record, now_ns = job.record, int(now * NS)
-    if job.cancel_asked or record.cancel_requested:
+    if job.cancel_asked or record.cancel_requested or state.is_unwanted(job):
         return Move(verdict.cancel_unstarted(record, now_ns), job.seq, Over(record, None, job.accepted_unix_ns))
     give_up = max(record.created_unix_ns, record.not_before_unix_ns or 0) / NS + state.rules.queue_timeout_seconds
     if now >= give_up:
@@ -143,7 +143,7 @@ def _while_placed(state: State, job: Job, now: float) -> Effect | None:
         raise ValueError(f"job {record.job} is placed nowhere")
     ended = job.ended.get(record.epoch)
     if ended is not None:
-        cancel_asked = job.cancel_asked or record.cancel_requested
+        cancel_asked = job.cancel_asked or record.cancel_requested or state.is_unwanted(job)
         finished = job.finished.get(record.epoch)
         moved = verdict.after_attempt(
             record, ended, state.rules, now_ns, cancel_asked=cancel_asked, finished=finished is True
@@ -151,7 +151,7 @@ def _while_placed(state: State, job: Job, now: float) -> Effect | None:
         if moved.state is JobState.QUEUED and finished is None:
             return Weigh(ended, record)
         return Move(moved, job.seq, Over(record, ended, job.accepted_unix_ns))
-    if job.cancel_asked and not record.cancel_requested:
+    if (job.cancel_asked or state.is_unwanted(job)) and not record.cancel_requested:
         return Move(verdict.ask_to_cancel(record), job.seq)
     standing = job.orders.get(target)
     desired = _desired(job, standing, now)

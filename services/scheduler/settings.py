@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(default=512, ge=1, description="effects performed at once")
     workers: int = Field(default=64, ge=1, description="tasks that perform effects")
     lease_seconds: float = Field(default=2.0, ge=1, le=60, description="the leader's right; 15 with replicated streams")
+    forget_every_seconds: float = Field(
+        default=600.0, gt=0, description="between looks for history and tombstones past their time"
+    )
+    forget_at_once: int = Field(default=8, ge=1, description="jobs that are removed at the same time")
     audit_seconds: float = Field(default=600.0, gt=0, description="the leader compares memory and streams this often")
 
     def rules(self) -> Rules:

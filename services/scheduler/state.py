@@ -10,6 +10,7 @@ from services.scheduler.model import (
     NS,
     ClusterKnown,
     DoneStands,
+    ForgetAsked,
     Job,
     JobGone,
     Key,
@@ -44,6 +45,7 @@ Fact = (
     | OrdersRead
     | Weighed
     | DoneStands
+    | ForgetAsked
     | Landed
     | Resumed
 )
@@ -56,11 +58,12 @@ MAX_BACKOFF_SECONDS = 5.0
 class Tenant:
     """What a tenant may use, uses, and has waiting."""
 
-    __slots__ = ("active", "held_at", "limit", "queued", "usage", "weight")
+    __slots__ = ("active", "closing", "held_at", "limit", "queued", "usage", "weight")
 
     def __init__(self, record: TenantRecord) -> None:
         self.weight = record.weight
         self.limit = record.limits.max_active_jobs
+        self.closing = record.closing_unix is not None
         self.usage = Usage()
         self.active = 0
         self.queued: set[Key] = set()
@@ -98,6 +101,7 @@ class State:
             OrdersRead: self._on_orders,
             Weighed: self._on_weighed,
             DoneStands: self._on_done,
+            ForgetAsked: self._on_forget,
             Landed: self._on_landed,
             JobGone: self._on_gone,
             TenantKnown: self._on_tenant,
@@ -146,6 +150,17 @@ class State:
         if job := self.jobs.get(fact.key):
             job.done = True
             self.dirty[fact.key] = None
+
+    def _on_forget(self, fact: ForgetAsked, now: float) -> None:
+        del now
+        job = self.jobs.get(fact.key)
+        if job is not None and not job.forget_asked:
+            job.forget_asked = True
+            self.dirty[fact.key] = None
+
+    def is_unwanted(self, job: Job) -> bool:
+        """The job or its whole tenant was deleted."""
+        return job.forget_asked or self.tenant(job.record.tenant).closing
 
     def _on_gone(self, fact: JobGone, now: float) -> None:
         job = self.jobs.get(fact.key)
@@ -271,6 +286,9 @@ class State:
         record = fact.record or TenantRecord(tenant=fact.tenant)
         tenant = self.tenant(fact.tenant)
         tenant.weight, tenant.limit = record.weight, record.limits.max_active_jobs
+        if record.closing_unix is not None and not tenant.closing:
+            self.dirty.update(dict.fromkeys(key for key in self.jobs if key[0] == fact.tenant))
+        tenant.closing = record.closing_unix is not None
         self.lanes.reopen()
 
     def _on_cluster(self, fact: ClusterKnown, now: float) -> None:

@@ -7,6 +7,7 @@ Any fact may come twice, late or out of order. A fact of an older epoch changes 
 from shared.facts.attempt import AttemptAccepted, AttemptEnded, AttemptStarted, Outcome
 from shared.facts.core import Fact
 from shared.facts.figures import CapacityCounted, RefusalsCounted
+from shared.facts.forgetting import ArtifactsKept, JobForgotten
 from shared.facts.job import JobRecord, Placement
 from shared.facts.machine import ClusterSeen, MachineBeat, MachineSeen
 from shared.facts.order import Desired, Order
@@ -15,6 +16,7 @@ from shared.facts.submission import CancelRequested, JobSubmitted, SubmissionRef
 
 __all__ = [
     "ArtifactStored",
+    "ArtifactsKept",
     "AttemptAccepted",
     "AttemptEnded",
     "AttemptStarted",
@@ -23,6 +25,7 @@ __all__ = [
     "ClusterSeen",
     "Desired",
     "Fact",
+    "JobForgotten",
     "JobRecord",
     "JobSubmitted",
     "MachineBeat",

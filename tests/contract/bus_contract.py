@@ -169,11 +169,11 @@ class BusContract:
 
     async def test_a_stream_is_purged_up_to_a_sequence_and_goes_on_counting(self, bus: Bus) -> None:
         for number in range(5):
-            await bus.publish(str(flow.Buried(f"s{number}")), b"x")
+            await bus.publish(str(flow.Buried(f"s{number}", "t")), b"x")
         assert await bus.purge_through(flow.DLQ, 3) == 3
         assert [message.seq async for message in bus.read(flow.DLQ, from_seq=1)] == [4, 5]
         assert await bus.purge_through(flow.DLQ, 5) == 2
-        assert (await bus.publish(str(flow.Buried("s")), b"x")).seq == 6
+        assert (await bus.publish(str(flow.Buried("s", "t")), b"x")).seq == 6
 
     async def test_what_a_message_says_of_itself_is_not_the_servers_word_on_it(self, bus: Bus) -> None:
         lies = {"Nats-Stream": "EVT", "Nats-Subject": "job.acme.two", "Nats-Sequence": "7", "Status": "404"}

@@ -61,6 +61,10 @@ async def test_what_is_declared_crosses_the_bus_and_nothing_else_does(tmp_path: 
             await a_service_submits_nonsense(platform, identity)
             async with asyncio.timeout(30):
                 await counted.wait()
+            async with asyncio.timeout(60):
+                # The last thing that is said of a deleted job.
+                while not {"svc.cache.forget", "svc.log-collector.forget"} <= seen:
+                    await asyncio.sleep(0.05)
             listening.cancel()
     finally:
         platform.end()
@@ -92,6 +96,7 @@ def everything_a_tenant_does(platform: Platform) -> None:
     assert platform.run("why", job).code == 0
     assert platform.run("cancel", job).code == 0
     assert platform.run("clusters").code == 0
+    assert "is deleted" in platform.run("delete", "last").out
 
 
 async def a_service_submits_nonsense(platform: Platform, identity: Identity) -> None:

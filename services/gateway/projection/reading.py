@@ -17,7 +17,7 @@ from services.gateway.log_reading.missing import AttemptLogs
 from services.gateway.projection import measures
 from services.gateway.projection.schema import open_for_reading
 from services.gateway.refusals import BadRequest
-from shared.facts import ArtifactStored, AttemptEnded, JobRecord, StepEnded
+from shared.facts import ArtifactsKept, ArtifactStored, AttemptEnded, JobRecord, StepEnded
 from shared.ids import is_token
 from shared.wire import decode
 
@@ -255,13 +255,14 @@ def _picture(db: sqlite3.Connection, tenant: str, job: str) -> JobPicture | None
         artifacts = db.execute(
             "SELECT fact FROM artifacts WHERE tenant = ? AND job = ? AND epoch = ? ORDER BY name", key
         ).fetchall()
+        kept = db.execute("SELECT fact FROM kept WHERE tenant = ? AND job = ?", (tenant, job)).fetchone()
     finally:
         db.execute("COMMIT")
     return JobPicture(
         record,
         tuple(_attempt_row(row) for row in attempts),
         tuple(_step_row(row) for row in steps),
-        tuple(decode(ArtifactStored, fact) for (fact,) in artifacts),
+        tuple(decode(ArtifactStored, fact) for (fact,) in artifacts) or _kept(kept, record.epoch),
     )
 
 
@@ -274,6 +275,12 @@ def _attempt_logs(db: sqlite3.Connection, key: tuple[str, str, int]) -> AttemptL
         ended is not None and decode(AttemptEnded, ended).spans is not None,
         {step: decode(StepEnded, fact).log_bytes if fact else None for step, fact in steps},
     )
+
+
+def _kept(row: Sequence[bytes] | None, epoch: int) -> tuple[ArtifactStored, ...]:
+    """What DONE has of the artifacts, once their facts are past their time."""
+    artifacts = decode(ArtifactsKept, row[0]).artifacts if row else []
+    return tuple(sorted((each for each in artifacts if each.epoch == epoch), key=lambda each: each.name))
 
 
 def _attempt_row(row: Sequence[Any]) -> AttemptRow:

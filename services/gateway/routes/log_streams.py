@@ -5,12 +5,12 @@
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from services.gateway.cancelling import newest_record
 from services.gateway.desk import Desk
 from services.gateway.log_reading.following import LOOK_AGAIN_SECONDS, Follow, Piece, Positions
 from services.gateway.log_reading.live import LiveChunk, Waiting, Wake
 from services.gateway.log_reading.truth import StepLog, read_page
 from services.gateway.sse import KEEP_ALIVE, bytes_field, log_id, sse
+from services.gateway.standing import newest_record
 from shared.errors import NotFound, Unavailable
 from shared.facts import JobRecord
 
@@ -55,6 +55,9 @@ class _Stream:
             except Unavailable as error:
                 self._must_look = True
                 yield sse("delayed", {"detail": str(error)})
+            except NotFound:
+                yield sse("end", {"id": self._asked.job, "state": "deleted", "epoch": self._epoch})
+                return
             else:
                 if self._over:
                     yield sse("end", {"id": record.job, "state": record.state.value, "epoch": record.epoch})

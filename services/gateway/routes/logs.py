@@ -14,7 +14,7 @@ from services.gateway.log_reading.ranges import parse_range
 from services.gateway.log_reading.stamping import Stamper
 from services.gateway.log_reading.truth import PAGE_BYTES, Page, StepLog, pages, read_page
 from services.gateway.refusals import BadRequest
-from services.gateway.routes.answers import problems
+from services.gateway.routes.answers import SERVER_SENT, header, problems
 from services.gateway.routes.log_streams import FollowAsked, log_stream
 from services.gateway.routes.reading_input import instant_ns
 from services.gateway.sse import EventStream, resume_log
@@ -27,7 +27,7 @@ TEXT = "text/plain; charset=utf-8"
 _CONTENT = {
     "text/plain": {"schema": {"type": "string", "format": "binary"}},
     "text/event-stream": {
-        "schema": {"type": "string"},
+        "schema": SERVER_SENT,
         "example": 'id: 1:2=6\nevent: log\ndata: {"epoch": 1, "step": 2, "offset": 0, "text": "hello\\n"}\n\n',
     },
 }
@@ -48,7 +48,14 @@ _HEADERS = {
     "/{job}/logs",
     responses={
         200: {"content": _CONTENT, "headers": _HEADERS, "description": "The log: docs/logs.md says how it is told"},
-        206: {"content": {"text/plain": _CONTENT["text/plain"]}, "headers": _HEADERS, "description": "A range of it"},
+        206: {
+            "description": "A range of it",
+            "content": {"text/plain": _CONTENT["text/plain"]},
+            "headers": {
+                **_HEADERS,
+                **header("Content-Range", "`bytes <first>-<last>/<length, * while the log grows>`"),
+            },
+        },
         **problems(404, 416),
     },
 )

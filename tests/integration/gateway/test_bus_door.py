@@ -115,7 +115,10 @@ async def test_poison_is_buried_with_why_and_the_door_goes_on(
         await eventually(lambda: gateway.get(f"/v1/jobs/{job}"), lambda answer: answer.status_code == 200)
 
         async def buried() -> list[Message]:
-            return [message async for message in all_seeing.read(DLQ, str(Buried("gateway")), from_seq=begin)]
+            return [
+                message
+                async for message in all_seeing.read(DLQ, str(Buried("gateway", gateway.tenant)), from_seq=begin)
+            ]
 
         found = await eventually(buried, lambda messages: len(messages) >= 5)
     assert len(found) == 5
