@@ -44,7 +44,7 @@ class Kept(Subject):
 
 @dataclass(frozen=True, slots=True)
 class Gone(Subject):
-    """The job is to be forgotten everywhere: written first, everything else follows from it (docs/adr/0007)."""
+    """The job is to be forgotten everywhere: written first, everything else follows from it (docs/adr/0010)."""
 
     pattern = "gone.{tenant}.{job}"
     tenant: str

@@ -1,4 +1,4 @@
-"""Deleting: a tombstone is written, everything else follows from it (docs/adr/0007)."""
+"""Deleting: a tombstone is written, everything else follows from it (docs/adr/0010)."""
 
 import structlog
 
