@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from bench.measuring import CpuClock
 from bench.raw_nats import RawNats
 from bench.stack import Stack
-from shared.flow import GATEWAY, Buried
+from shared.flow import Buried
 from shared.ids import random_id
+from shared.parties import GATEWAY
 
 MESSAGE_BYTES = 420
 """About the mean of the twelve."""

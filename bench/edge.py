@@ -20,9 +20,10 @@ from bench.raw_nats import BusRefused, RawNats
 from shared.credential import Credential
 from shared.facts import AttemptAccepted, AttemptEnded, AttemptStarted, MachineBeat, StepEnded, StepStarted
 from shared.facts.core import Fact
-from shared.flow import Beat, DesiredAt, Edge, Evt, attempt_party
+from shared.flow import Beat, DesiredAt, Edge, Evt
 from shared.ids import random_id
 from shared.needs import GIB, Capacity
+from shared.parties import attempt_party
 from shared.wire import encode
 
 BEAT_SECONDS = 2.0

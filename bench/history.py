@@ -25,10 +25,11 @@ from overspill.hub_seed import CLUSTER, TENANT
 from services.gateway.projection.reading import Cursor, Filters, list_query
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.facts import AttemptAccepted, AttemptEnded, AttemptStarted, JobRecord, Placement, StepEnded, StepStarted
-from shared.flow import DONE, EVT, JOBS, Done, Evt, Job, Party
+from shared.flow import DONE, EVT, JOBS, Done, Evt, Job
 from shared.ids import job_id_from_key
 from shared.lifecycle import JobState, Reason
 from shared.needs import GIB, Needs
+from shared.parties import Party
 from shared.wire import encode
 
 T = TypeVar("T")

@@ -29,8 +29,8 @@ from bench.raw_nats import BusRefused, RawNats
 from bench.stack import Shape, Stack, opened, python, scratch
 from overspill.hub_seed import CLUSTER, TENANT
 from shared.errors import OverspillError
-from shared.flow import machine_party, service_party
 from shared.ids import job_id_from_event
+from shared.parties import machine_party, service_party
 
 SOURCE = "/bench/jobs"
 SPEC = {"name": "nothing", "steps": [{"name": "nothing", "run": "true"}]}

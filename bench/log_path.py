@@ -21,7 +21,8 @@ from bench.running import Platform, ended, unix_seconds, up
 from bench.stack import scratch
 from shared.adapters.identity import Identity
 from shared.adapters.s3_objects import S3Objects
-from shared.flow import LogTo, attempt_party
+from shared.flow import LogTo
+from shared.parties import attempt_party
 from shared.settings import ObjectSettings
 
 MB = 1_000_000

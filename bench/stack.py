@@ -24,7 +24,7 @@ from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_config import SYNC_INTERVAL_SECONDS
 from shared.credential import Credential
-from shared.flow import CACHE, CLUSTER_METRICS, GATEWAY, LOG_COLLECTOR, SCHEDULER, Party
+from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, LOG_COLLECTOR, SCHEDULER, Party
 from shared.settings import ObjectSettings
 
 Shape = Literal["hub", "services", "bus"]

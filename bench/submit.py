@@ -20,7 +20,8 @@ from bench.raw_nats import RawNats
 from bench.running import Platform, ended, unix_seconds, up
 from bench.stack import scratch
 from shared.adapters.identity import Identity
-from shared.flow import GATEWAY, Buried
+from shared.flow import Buried
+from shared.parties import GATEWAY
 
 STORED_IN_TURN = 5
 

@@ -37,7 +37,7 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import SEEDER
 from shared.adapters.s3_objects import S3Objects
 from shared.errors import OverspillError
-from shared.flow import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, LOG_COLLECTOR, SCHEDULER, Party
+from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, LOG_COLLECTOR, SCHEDULER, Party
 from shared.run import run_service
 from shared.settings import ObjectSettings
 from shared.stream import STORE_BYTES

@@ -21,8 +21,8 @@ from runner.entrypoint import build
 from shared.adapters.identity import Identity
 from shared.adapters.nats_config import SYNC_INTERVAL_SECONDS
 from shared.errors import OverspillError, Rejected
-from shared.flow import machine_party, service_party
 from shared.ids import token_from
+from shared.parties import machine_party, service_party
 from shared.settings import ObjectSettings
 from shared.stream import STORE_BYTES
 

@@ -26,8 +26,8 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.adapters.provision import provision
 from shared.credential import Credential
-from shared.flow import Party
 from shared.ids import random_id
+from shared.parties import Party
 from shared.settings import ObjectSettings
 
 START_SECONDS = 30

@@ -40,7 +40,7 @@ def service(
 ) -> None:
     """Cut a credential with which a service of the tenant submits jobs and follows them."""
     from shared.adapters.identity import Identity
-    from shared.flow import service_party
+    from shared.parties import service_party
 
     seconds = days * 86_400 if days is not None else None
     keys = Identity.load(_directory(directory))

@@ -20,7 +20,7 @@ from shared.bus import Bus
 from shared.crash_points import crash_point
 from shared.credential import Credential
 from shared.errors import OverspillError, Unavailable
-from shared.flow import attempt_party
+from shared.parties import attempt_party
 from shared.telemetry import TelemetrySettings, continue_trace, is_sampled, telemetry
 
 log = structlog.get_logger()

@@ -10,10 +10,11 @@ from shared.bus import Bus, Headers, Message
 from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError
 from shared.facts import AttemptAccepted, AttemptEnded, JobRecord
-from shared.flow import EVT, JOBS, Edge, Evt, Job, Spec, attempt_party
+from shared.flow import EVT, JOBS, Edge, Evt, Job, Spec
 from shared.issuer import Issuer
 from shared.job_spans import attempt_context
 from shared.lifecycle import JobState
+from shared.parties import attempt_party
 from shared.requests import Grant, GrantAsked
 from shared.spec import JobSpec
 from shared.tenancy import ClusterRecord

@@ -25,17 +25,7 @@ from shared.bus import Bus, Entry, Message
 from shared.clock import Clock
 from shared.errors import Poison, Unavailable
 from shared.facts import AttemptAccepted, AttemptEnded, CancelRequested, JobRecord, MachineSeen
-from shared.flow import (
-    CLUSTERS,
-    EVT,
-    JOBS,
-    METRICS,
-    TENANTS,
-    Evt,
-    Job,
-    MachineMetrics,
-    RecordCopy,
-)
+from shared.flow import CLUSTERS, EVT, JOBS, METRICS, TENANTS, Evt, Job, MachineMetrics, RecordCopy
 from shared.lifecycle import JobState
 from shared.telemetry import system_error
 from shared.tenancy import ClusterRecord, TenantRecord

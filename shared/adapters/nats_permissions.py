@@ -7,7 +7,8 @@ one that writes a bucket may publish its keys. Data subjects come from the party
 from collections.abc import Iterator
 from typing import Any
 
-from shared.flow import BUCKETS, Party
+from shared.flow import BUCKETS
+from shared.parties import Party
 
 RESPONSE_SECONDS = 120
 _EDGE_SUBSCRIPTIONS = 512

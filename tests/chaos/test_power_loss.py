@@ -18,7 +18,8 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.adapters.provision import provision
 from shared.errors import OverspillError
-from shared.flow import JOBS, STREAMS, Job, Party
+from shared.flow import JOBS, STREAMS, Job
+from shared.parties import Party
 from tests.chaos.lossy_disk import LossyDisk
 from tests.conftest import BusServer
 

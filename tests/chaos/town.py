@@ -18,14 +18,13 @@ from runner.entrypoint import build
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import SEEDER
-from shared.flow import (
+from shared.flow import STREAMS, TENANTS
+from shared.parties import (
     CACHE,
     CLUSTER_METRICS,
     GATEWAY,
     LOG_COLLECTOR,
     SCHEDULER,
-    STREAMS,
-    TENANTS,
     Party,
     machine_party,
     service_party,

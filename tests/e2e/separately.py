@@ -19,7 +19,7 @@ import httpx
 import nats
 
 from overspill.hub_seed import CLUSTER, TENANT, prepare
-from shared.flow import HUB_PARTIES, Party, machine_party, service_party
+from shared.parties import HUB_PARTIES, Party, machine_party, service_party
 from shared.settings import ObjectSettings
 from tests.conftest import BusServer
 from tests.e2e.platform import clean_environment

@@ -7,7 +7,7 @@ from pathlib import Path
 from shared import flow
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
-from shared.flow import HUB_PARTIES, Party, attempt_party, machine_party, service_party
+from shared.parties import HUB_PARTIES, Party, attempt_party, machine_party, service_party
 from tests.e2e.platform import Platform
 
 SPY = Party("spy", "hub", publishes=(), subscribes=(">",), why="sees what crosses the hub's account")

@@ -20,7 +20,8 @@ from services.gateway.wiring import listening_socket
 from shared.adapters.nats_bus import NatsBus
 from shared.credential import Credential
 from shared.facts import Order
-from shared.flow import Beat, Edge, Evt, LogTo, attempt_party, machine_party
+from shared.flow import Beat, Edge, Evt, LogTo
+from shared.parties import attempt_party, machine_party
 from shared.requests import DurableTold, Grant, OrdersTold
 from shared.settings import ObjectSettings
 from tests.conftest import BusServer

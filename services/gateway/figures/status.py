@@ -27,8 +27,9 @@ from shared.bus import Bus, Message
 from shared.clock import Clock, iso
 from shared.errors import OverspillError
 from shared.facts import MachineSeen
-from shared.flow import CACHE, CLUSTER_METRICS, DLQ, LOG_COLLECTOR, METRICS, SCHEDULER, Buried, MachineMetrics, Svc
+from shared.flow import DLQ, METRICS, Buried, MachineMetrics, Svc
 from shared.health import OP, STORE, HealthTold
+from shared.parties import CACHE, CLUSTER_METRICS, LOG_COLLECTOR, SCHEDULER
 from shared.principal import Principal, Role
 from shared.system_time import START_TARGET_SECONDS
 from shared.version import VERSION

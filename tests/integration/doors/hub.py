@@ -28,28 +28,19 @@ from shared.adapters.s3_objects import S3Objects
 from shared.clock import Instant
 from shared.facts import ArtifactStored, AttemptStarted, Fact, JobRecord, Order, StepEnded, StepStarted
 from shared.facts.log import LogChunk
-from shared.flow import (
+from shared.flow import CLUSTERS, DONE, JOBS, STREAMS, TENANTS, Ask, Done, Evt, Job, LogTo
+from shared.ids import random_id
+from shared.lifecycle import Reason
+from shared.parties import (
     CACHE,
     CLUSTER_METRICS,
-    CLUSTERS,
-    DONE,
     GATEWAY,
-    JOBS,
     LOG_COLLECTOR,
     SCHEDULER,
-    STREAMS,
-    TENANTS,
-    Ask,
-    Done,
-    Evt,
-    Job,
-    LogTo,
     Party,
     attempt_party,
     machine_party,
 )
-from shared.ids import random_id
-from shared.lifecycle import Reason
 from shared.principal import Role
 from shared.requests import UrlsAsked, UrlsTold
 from shared.settings import ObjectSettings

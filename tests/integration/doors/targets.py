@@ -39,13 +39,13 @@ from shared.flow import (
     LogTo,
     MachineMetrics,
     OrderTo,
-    Party,
     Spec,
     Submit,
     Svc,
 )
 from shared.lifecycle import Reason
 from shared.needs import Capacity, Needs
+from shared.parties import Party
 from shared.requests import (
     DownloadAsked,
     DurableAsked,

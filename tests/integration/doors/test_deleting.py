@@ -1,7 +1,8 @@
 """What is deleted is gone everywhere, whoever was killed in between, and nothing else is touched."""
 
 from shared.facts import JobForgotten, StepStarted
-from shared.flow import DONE, STREAMS, SUBMIT, TENANTS, Evt, Gone, LogTo, Submit, attempt_party
+from shared.flow import DONE, STREAMS, SUBMIT, TENANTS, Evt, Gone, LogTo, Submit
+from shared.parties import attempt_party
 from shared.wire import decode, encode
 from tests.integration.doors.hub import LOG, SPEC, Hub
 from tests.integration.gateway.conftest import eventually

@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 
 from shared.facts import JobSubmitted, SubmissionRefused
-from shared.flow import Submit, service_party
+from shared.flow import Submit
+from shared.parties import service_party
 from shared.tenancy import TenantLimits
 from shared.wire import decode
 from tests.integration.doors.hub import Hub

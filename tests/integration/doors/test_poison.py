@@ -19,19 +19,9 @@ from shared.burying import SUBJECT, WHY
 from shared.bus import Message
 from shared.errors import Poison
 from shared.facts.log import LogChunk
-from shared.flow import (
-    CLUSTERS,
-    EVT,
-    HUB_PARTIES,
-    SUBMIT,
-    TENANTS,
-    Evt,
-    LogAt,
-    attempt_party,
-    machine_party,
-    service_party,
-)
+from shared.flow import CLUSTERS, EVT, SUBMIT, TENANTS, Evt, LogAt
 from shared.ids import random_id
+from shared.parties import HUB_PARTIES, attempt_party, machine_party, service_party
 from shared.requests import Refusal
 from shared.tenancy import ClusterRecord, TenantRecord
 from shared.wire import decode, encode

@@ -14,8 +14,9 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.facts import JobSubmitted
-from shared.flow import GATEWAY, JOBS, SCHEDULER, Job, Submit, service_party
+from shared.flow import JOBS, Job, Submit
 from shared.ids import job_id_from_event, job_id_from_key
+from shared.parties import GATEWAY, SCHEDULER, service_party
 from tests.conftest import BusServer
 from tests.integration.gateway.conftest import SPEC, Gateway, eventually, running
 

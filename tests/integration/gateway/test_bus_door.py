@@ -12,8 +12,9 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.bus import Message
 from shared.facts import CancelRequested, JobSubmitted, SubmissionRefused
-from shared.flow import DLQ, EVT, Buried, Evt, Submit, service_party
+from shared.flow import DLQ, EVT, Buried, Evt, Submit
 from shared.ids import job_id_from_event, random_id
+from shared.parties import service_party
 from shared.wire import decode
 from tests.integration.gateway.conftest import SPEC, Gateway, eventually
 

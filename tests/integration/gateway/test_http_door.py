@@ -93,7 +93,7 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(gateway: Gateway
 
 
 async def test_a_tree_nobody_uploaded_is_refused(gateway: Gateway, hub_bus: object) -> None:
-    from shared.flow import CACHE
+    from shared.parties import CACHE
     from shared.requests import SourceCheckTold
     from shared.wire import encode
 

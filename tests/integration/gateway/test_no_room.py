@@ -14,8 +14,9 @@ from shared.adapters.nats_permissions import PROVISIONER
 from shared.adapters.provision import provision
 from shared.errors import StreamFull
 from shared.facts import JobSubmitted
-from shared.flow import EVT, GATEWAY, SCHEDULER, SUBMIT, Evt, Job, Submit, attempt_party, service_party
+from shared.flow import EVT, SUBMIT, Evt, Job, Submit
 from shared.ids import job_id_from_event
+from shared.parties import GATEWAY, SCHEDULER, attempt_party, service_party
 from tests.conftest import BusServer
 from tests.integration.gateway.conftest import SPEC, Gateway, eventually, running
 from tests.integration.gateway.test_streams import ENDED, PLACED

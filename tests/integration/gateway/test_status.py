@@ -3,8 +3,9 @@
 import asyncio
 
 from services.gateway.figures.ledger import Ledger
-from shared.flow import CACHE, CLUSTER_METRICS, FIGURES, LOG_COLLECTOR, SCHEDULER
+from shared.flow import FIGURES
 from shared.health import STORE, healthy
+from shared.parties import CACHE, CLUSTER_METRICS, LOG_COLLECTOR, SCHEDULER
 from shared.principal import Role
 from tests.integration.gateway.conftest import Gateway, eventually
 

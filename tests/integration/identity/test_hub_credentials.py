@@ -11,20 +11,8 @@ from shared.adapters.nats_permissions import PROVISIONER, SEEDER, user_claim
 from shared.adapters.nkeys import KeyKind, KeyPair
 from shared.credential import Credential
 from shared.errors import OverspillError
-from shared.flow import (
-    BUCKETS,
-    CACHE,
-    CLUSTER_METRICS,
-    GATEWAY,
-    HUB_PARTIES,
-    SCHEDULER,
-    STREAMS,
-    TENANTS,
-    Evt,
-    Job,
-    Party,
-    attempt_party,
-)
+from shared.flow import BUCKETS, STREAMS, TENANTS, Evt, Job
+from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, SCHEDULER, Party, attempt_party
 from tests.integration.identity.attacker import WAIT_SECONDS, Attacker, comes_in
 
 

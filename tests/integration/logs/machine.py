@@ -28,9 +28,10 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.provision import stream_config
 from shared.bus import Bus
 from shared.facts import AttemptEnded, Desired, Order
-from shared.flow import EVT, LOG, LOG_COLLECTOR, Evt, attempt_party
+from shared.flow import EVT, LOG, Evt
 from shared.needs import Needs
 from shared.objects import Objects
+from shared.parties import LOG_COLLECTOR, attempt_party
 from shared.requests import Grant
 from shared.spec import JobSpec
 from shared.wire import decode

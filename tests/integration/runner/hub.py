@@ -21,9 +21,10 @@ from shared.bus import Headers, Message
 from shared.errors import Rejected, WrongSequence
 from shared.facts import AttemptEnded, Desired, Order
 from shared.facts.log import LogChunk
-from shared.flow import EVT, LOG, ORDERS, STREAMS, Ask, Edge, Evt, OrderTo, Party, attempt_party, machine_party
+from shared.flow import EVT, LOG, ORDERS, STREAMS, Ask, Edge, Evt, OrderTo
 from shared.ids import random_id
 from shared.needs import Needs
+from shared.parties import Party, attempt_party, machine_party
 from shared.requests import DurableAsked, DurableTold, Grant, GrantAsked, OrdersTold, Presigned, UrlsAsked, UrlsTold
 from shared.spec import JobSpec
 from shared.wire import decode, encode

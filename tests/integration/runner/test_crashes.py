@@ -10,7 +10,8 @@ import pytest
 
 from runner.entrypoint.build import chaos_binary
 from shared.facts import Desired
-from shared.flow import Beat, Party
+from shared.flow import Beat
+from shared.parties import Party
 from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
 from tests.integration.runner.waiting import until_gone, until_process_gone, until_there

@@ -13,8 +13,9 @@ from pathlib import Path
 from shared.adapters.nats_bus import NatsBus
 from shared.errors import Unavailable
 from shared.facts import JobRecord, Order
-from shared.flow import EVT, JOBS, ORDERS, SCHEDULER, TENANTS, Evt, Job, OrderTo
+from shared.flow import EVT, JOBS, ORDERS, TENANTS, Evt, Job, OrderTo
 from shared.lifecycle import JobState
+from shared.parties import SCHEDULER
 from shared.tenancy import TenantLimits, TenantRecord
 from shared.wire import decode, encode
 from tests.integration.scheduler.world import LIMIT_SECONDS, FakeEdge, World, for_ever, good, running

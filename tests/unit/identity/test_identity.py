@@ -15,7 +15,7 @@ from shared.adapters.identity import BadName, Identity, NoAccount, NoIdentity
 from shared.adapters.nats_config import server_config
 from shared.adapters.nats_permissions import publishes, user_claim
 from shared.adapters.nkeys import BadSeed, KeyKind, KeyPair
-from shared.flow import GATEWAY, HUB_PARTIES, Party, attempt_party, machine_party, service_party
+from shared.parties import GATEWAY, HUB_PARTIES, Party, attempt_party, machine_party, service_party
 
 
 def claims(jwt: str) -> dict:
