@@ -11,6 +11,7 @@ from shared.facts import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    CapacityCounted,
     ClusterSeen,
     Desired,
     Fact,
@@ -20,6 +21,7 @@ from shared.facts import (
     MachineBeat,
     MachineSeen,
     Order,
+    RefusalsCounted,
     StepEnded,
     StepReady,
     StepStarted,
@@ -33,6 +35,7 @@ from shared.flow import (
     Done,
     Edge,
     Evt,
+    Figures,
     Gone,
     Job,
     Kept,
@@ -204,7 +207,10 @@ def _hub(tenant: str, job: str) -> list[Target]:
     cancel = CancelRequested(**about, by="x", at_unix_ns=now)
     refused = SubmissionRefused(**about, code="c", detail="d", at_unix_ns=now)
     ended = AttemptEnded(**about, epoch=1, at_unix_ns=now, outcome="error", reason=Reason.MACHINE_LOST)
+    refusals = RefusalsCounted(since_unix_ns=now, until_unix_ns=now, refusals=[])
+    capacity = CapacityCounted(since_unix_ns=now, until_unix_ns=now, cluster=CLUSTER, pools=[])
     asked: dict[str, dict[str, Model]] = {
+        "cluster-metrics": {"health": OrdersAsked()},
         "scheduler": {"why": WhyAsked(tenant=tenant, job=job)},
         "cache": {
             "source-upload": SourceUploadAsked(tenant=tenant, sha256="0" * 64, size_bytes=1),
@@ -229,6 +235,8 @@ def _hub(tenant: str, job: str) -> list[Target]:
         Target("hub", str(Evt(tenant, name, 0, cancel.token())), _of(cancel)),
         Target("hub", str(Evt(tenant, name, 0, refused.token())), _of(refused)),
         Target("hub", str(Evt(tenant, name, 1, ended.token())), _of(ended)),
+        Target("hub", str(Figures("gateway", refusals.token())), _of(refusals)),
+        Target("hub", str(Figures("cluster-metrics", capacity.token())), _of(capacity)),
         *(
             Target("hub", str(Svc(service, op)), _of(body), asks=True)
             for service, ops in asked.items()
