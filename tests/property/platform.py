@@ -17,6 +17,7 @@ from services.gateway.projection.feed import Feed
 from services.gateway.projection.followers import Followers
 from services.gateway.projection.schema import open_for_reading
 from services.gateway.projection.writing import Writer
+from services.gateway.room import Room
 from services.gateway.submissions import Submissions
 from services.gateway.tenants import Directory
 from services.scheduler.settings import Settings
@@ -120,11 +121,11 @@ class Platform:
             writer = await stack.enter_async_context(Writer(self._projection))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             directory = Directory(bus)
-            admission = Admission(bus, directory, QueueDepth(_none_queued, self.clock), self.clock)
+            admission = Admission(bus, directory, QueueDepth(_none_queued, self.clock), Room(bus, None, 0), self.clock)
             submissions = Submissions(bus, admission, Cancelling(bus, self.clock), self.clock, 8, _refused)
             tasks.create_task(directory.tenants.run())
             tasks.create_task(directory.clusters.run())
-            tasks.create_task(Feed(bus, writer, Followers(10, 10, 10)).run())
+            tasks.create_task(Feed(bus, writer, Followers(10, 10, 10), directory, self.clock).run())
             await directory.tenants.loaded.wait()
             tasks.create_task(submissions.run())
 
