@@ -259,6 +259,7 @@ def row(setting: Setting, outcome: Outcome, *, gated: bool) -> Row:
     cpu = sum(outcome.cpu_ms_per_job.values())
     limit = outcome.limit.per_second / MESSAGES_PER_JOB
     limit_cpu = outcome.limit.cpu_seconds * 1000 * MESSAGES_PER_JOB
+    times_bare = cpu / max(limit_cpu, 0.001)
     gates = [
         Gate(outcome.per_second, 250, "at least", "at least 250 jobs/s"),
         Gate(outcome.queue_wait.p99, 1, "at most", "queue wait p99 at most 1 s"),
@@ -267,7 +268,7 @@ def row(setting: Setting, outcome: Outcome, *, gated: bool) -> Row:
         f"jobs/s, {setting.name}",
         f"**{outcome.per_second:.0f}/s**, queue wait p50 {ms(outcome.queue_wait.p50)} p99 {ms(outcome.queue_wait.p99)}",
         f"as many messages published bare: {limit:.0f} jobs' worth/s, {limit_cpu:.2f} ms of CPU a job",
-        f"{outcome.per_second / limit:.2f} of the limit; {cpu:.2f} ms of CPU a job, {cpu / limit_cpu:.1f}x the bare",
+        f"{outcome.per_second / limit:.2f} of the limit; {cpu:.2f} ms of CPU a job, {times_bare:.1f}x the bare",
         f"python -m bench.jobs --only {setting.name.replace(', ', '-').replace(' ', '-')}",
         gates if gated else [],
         {

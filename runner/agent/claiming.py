@@ -12,6 +12,7 @@ import structlog
 from runner.agent.cgroups import Cgroups
 from runner.agent.model import Key
 from runner.protocol.attempt import Attempt, write_attempt
+from runner.protocol.boot import boot_id
 from runner.protocol.directory import AttemptDir, read_word, write_whole
 from runner.protocol.layout import Fence, Place, PlannedFile, Whose, layout
 from shared.bus import CE_TYPE, Bus
@@ -30,7 +31,6 @@ log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
 ORDER_FILE = "order.json"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 CLAIM_FILE = "claim"
 """What the claim is known by. It goes with the directory: a later claim of the same attempt is another one."""
 
@@ -63,7 +63,6 @@ class Machine:
     attempts: Path
     contact_file: Path
     """Where this agent notes when the hub last told it its orders: what the fence of `rerun-fenced` goes by."""
-    boot_id: str
     entrypoint: Path
     environment: Mapping[str, str]
     home_files: tuple[Path, ...]
@@ -80,11 +79,6 @@ class Claims:
         self._bus = bus
         self._machine = machine
         self._cgroups = cgroups
-
-    @property
-    def boot_id(self) -> str:
-        """Of this machine since it was last started."""
-        return self._machine.boot_id
 
     async def claim(self, order: Order, *, inherited: bool = False) -> Grant:
         """Both the hub's word that the attempt is ours and what it needs. Raises ClaimedBefore, Rejected.
@@ -226,7 +220,7 @@ class Claims:
                 accepted_unix_ns=began.unix_ns,
                 ready_unix_ns=now if grant.spec.source == "none" else None,
                 deadline_boot_ns=boot_ns() + timeout_ns,
-                boot_id=machine.boot_id,
+                boot_id=boot_id(),
                 entrypoint=machine.entrypoint,
                 helper_env=dict(machine.environment),
             ),

@@ -12,7 +12,7 @@ import structlog
 
 from runner.agent.agent import Agent
 from runner.agent.cgroups import find_cgroups
-from runner.agent.claiming import BOOT_ID, Claims, Machine, boot_ns
+from runner.agent.claiming import Claims, Machine, boot_ns
 from runner.agent.custody import Means
 from runner.agent.environment import machine_environment
 from runner.agent.machine import architecture, capacity
@@ -78,7 +78,6 @@ def _wire(
         machine=settings.machine,
         attempts=(settings.data / "attempts").resolve(),
         contact_file=(settings.data / "contact").resolve(),
-        boot_id=BOOT_ID.read_text().strip(),
         entrypoint=entrypoint,
         environment=machine_environment(os.environ, settings.pass_env, home),
         home_files=tuple(home / name for name in settings.home_files),

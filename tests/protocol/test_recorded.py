@@ -132,9 +132,11 @@ def test_an_attempt_that_an_agent_of_that_version_laid_out_is_told_by_todays(ver
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_record_that_a_hub_of_that_version_left_is_read(version: str) -> None:
-    record = decode(JobRecord, (HERE / version / "record.json").read_bytes())
+    left = json.loads((HERE / version / "record.json").read_bytes())
+    record = decode(JobRecord, json.dumps(left).encode())
     assert record.job == "recorded"
-    assert json.loads(encode(record)) == json.loads((HERE / version / "record.json").read_bytes())
+    written = json.loads(encode(record))
+    assert {key: written[key] for key in left} == left
 
 
 def test_unknown_fields_are_kept_on_read_and_refused_on_write() -> None:

@@ -137,7 +137,6 @@ class Place:
         return Machine(
             cluster="c1",
             machine="m1",
-            boot_id="test",
             attempts=self.root,
             contact_file=self.root / "contact",
             entrypoint=build.binary(),

@@ -10,7 +10,7 @@ import pytest
 
 from runner.entrypoint.build import chaos_binary
 from shared.facts import Desired
-from shared.flow import Beat
+from shared.flow import EVT, Beat, Evt
 from shared.parties import Party
 from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
@@ -311,5 +311,6 @@ async def test_a_fenced_attempt_from_before_a_start_of_the_machine_goes_no_furth
     agent.start()
     ended = await hub.ended(order)
     assert (ended.outcome, ended.reason) == ("error", "machine_lost"), agent.complaints()
-    step = await hub.until(order.job, "step-ended", 2)
-    assert (step["state"], step["killed_for"]) == ("skipped", "fenced")
+    await until_gone(attempt)
+    begun = Evt.filter(tenant=order.tenant, job=order.job, kind="step-started")
+    assert len([message async for message in hub.bus.read(EVT, begun, from_seq=1)]) == 1
