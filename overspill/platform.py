@@ -181,7 +181,7 @@ class _Platform:
         async def restart() -> None:
             await self._children.running(program).end()
 
-        tasks.create_task(storing.keep_taking(store.settings, store.directory, restart))
+        tasks.create_task(storing.keep_taking(store.directory, restart))
         return store.settings
 
     def _hub(self, nats_url: str, identity: Identity, where: ObjectSettings) -> Program:

@@ -1,8 +1,8 @@
 """Room for bus and object store: how much of this machine's disk they may take, and what happens once it is full.
 
 Neither comes back by itself. nats-server 2.15.1 stops storing when one write fails for lack of space: JetStream is off
-until a restart. SeaweedFS 4.48 goes on failing once its index could not be written. What either had acknowledged is
-whole, so they are started again once there is room.
+until a restart. SeaweedFS 4.48 goes on failing for some folders once its index could not be written. What either had
+acknowledged is whole, so they are started again once there is room.
 """
 
 import asyncio
@@ -13,13 +13,11 @@ from pathlib import Path
 
 import structlog
 
-from overspill.embedded.object_store import StoreNotStarted, until_it_stores
 from shared.adapters.identity import Identity
 from shared.adapters.nats_api import api
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.errors import OverspillError, Unavailable
-from shared.settings import ObjectSettings
 from shared.stream import STORE_BYTES
 
 log = structlog.get_logger()
@@ -28,7 +26,6 @@ LEAST_FREE_BYTES = 64 * 2**20
 """A server that starts with less would soon be where it was."""
 LOOK_SECONDS = 5.0
 DISK_LOOK_SECONDS = 1.0
-PROBE_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
 RESTARTED_SECONDS = 15.0
 
@@ -70,25 +67,22 @@ async def _look_on(bus: NatsBus, directory: Path, restart: Callable[[], Awaitabl
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def keep_taking(where: ObjectSettings, directory: Path, restart: Callable[[], Awaitable[None]]) -> None:
-    """Runs until cancelled: calls `restart` when the store's disk was full, has room again, and it still takes nothing.
+async def keep_taking(directory: Path, restart: Callable[[], Awaitable[None]]) -> None:
+    """Runs until cancelled: calls `restart` whenever the disk of the object store was full and has room again.
 
-    It is asked only then: an object every few seconds would be the most that an idle platform does.
+    The store is not asked whether it needs that: its index is several databases, chosen by an object's folder, and
+    one may take nothing any more while the others answer every probe.
     """
     was_full = False
     while True:
-        await asyncio.sleep(DISK_LOOK_SECONDS)
-        if shutil.disk_usage(directory).free < LEAST_FREE_BYTES:
+        free = shutil.disk_usage(directory).free
+        if free < LEAST_FREE_BYTES:
             was_full = True
         elif was_full:
-            try:
-                await until_it_stores(where, PROBE_SECONDS)
-            except StoreNotStarted as error:
-                log.error("object_store_takes_nothing", why=str(error))  # noqa: TRY400 - our own word for it
-                await restart()
-                await asyncio.sleep(RESTARTED_SECONDS)
-            else:
-                was_full = False
+            log.warning("object_store_restarts", why="its disk was full and has room again", free_bytes=free)
+            await restart()
+            was_full = False
+        await asyncio.sleep(DISK_LOOK_SECONDS)
 
 
 async def _stopped_storing(bus: NatsBus) -> bool:
