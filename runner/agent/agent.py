@@ -19,6 +19,7 @@ from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole
 from runner.protocol.layout import Unrunnable, groups
 from runner.protocol.words import CancelWord
+from shared.cancelling import heed_cancel
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected
 from shared.facts.attempt import Outcome
@@ -257,6 +258,7 @@ class Agent:
             # One attempt's disk trouble is not the others'. Its directory stays, for the next start of an agent.
             log.exception("custody_failed", job=custody.key.job, epoch=custody.key.epoch)
             await custody.abandon()
+            heed_cancel()
             why = f"this machine's disk: {_innermost(errors)}"
             await self._claims.tell_ended(custody.key, "error", Reason.SETUP_FAILED, why)
             del self._custodies[custody.key]

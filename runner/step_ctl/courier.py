@@ -9,6 +9,7 @@ import structlog
 
 from runner.protocol.attempt import Attempt
 from shared.bus import CE_TYPE, Bus, Stored
+from shared.cancelling import heed_cancel
 from shared.errors import OutcomeUnknown, Rejected, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptFact
 from shared.facts.log import LogChunk
@@ -46,6 +47,7 @@ class Reconnects:
             if asked not in self._broken:
                 asked.cancel()
                 raise
+            heed_cancel()
             raise OutcomeUnknown(what="publishing", why="the connection broke") from None
         finally:
             self._asked.discard(asked)

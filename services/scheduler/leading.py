@@ -16,6 +16,7 @@ from services.scheduler.settings import Settings
 from services.scheduler.state import Fact, State
 from services.scheduler.takeover import take_over
 from shared.bus import Bus
+from shared.cancelling import heed_cancel
 from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
@@ -76,6 +77,7 @@ class Leader:
                 leading.clear()
                 self._state.abandon()
                 await self._lease.release()
+            heed_cancel()
 
     async def _acquire(self) -> int | None:
         try:
@@ -118,6 +120,7 @@ class Leader:
                         tasks.create_task(self._tell_levels())
             except* BusCameBack:
                 self._state.abandon()
+            heed_cancel()
 
     async def _until_it_came_back(self) -> None:
         """A server that was killed may have forgotten the last purges it confirmed: ORDERS is looked at anew."""

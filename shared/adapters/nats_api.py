@@ -1,6 +1,5 @@
 """JetStream's JSON API and its error numbers, as errors of ours."""
 
-import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import nats.errors
@@ -9,6 +8,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.bus import Message
+from shared.cancelling import cancels, heed_cancel
 from shared.errors import NotFound, OutcomeUnknown, OverspillError, Rejected, StreamFull, Unavailable, WrongSequence
 from shared.stream import Stream
 
@@ -59,12 +59,11 @@ async def round_trip(
     `Client.request` uses `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes together with the
     answer: whoever asks in a loop would never end.
     """
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    reply = await client.request(subject, payload, timeout=timeout_seconds, headers=headers)
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return reply
+    already = cancels()
+    try:
+        return await client.request(subject, payload, timeout=timeout_seconds, headers=headers)
+    finally:
+        heed_cancel(already)  # also in place of an error, after which the caller would ask again
 
 
 async def api(

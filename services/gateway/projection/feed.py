@@ -13,6 +13,7 @@ from services.gateway.projection.writing import Anchor, Progress, Writer
 from services.gateway.tenants import Directory
 from shared.burying import bury
 from shared.bus import Bus, Message
+from shared.cancelling import heed_cancel
 from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
@@ -70,6 +71,7 @@ class Feed:
                     tasks.create_task(self._forget())
             except* (Unavailable, StreamReplaced) as group:
                 log.warning("projection_interrupted", error=str(group.exceptions[0]))
+            heed_cancel()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _resume(self) -> int:

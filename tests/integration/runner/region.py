@@ -26,7 +26,6 @@ SETTINGS = Settings(
     fence_margin_seconds=1.5,
     kill_grace_seconds=GRACE_SECONDS,
     confirm_seconds=60.0,
-    lease_seconds=15.0,
     explain_after_seconds=0.1,
 )
 NEEDS = Needs(cpu_millis=100, memory_bytes=2**28, disk_bytes=2**20)
