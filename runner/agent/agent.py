@@ -19,7 +19,7 @@ from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole
 from runner.protocol.layout import Unrunnable, groups
 from runner.protocol.words import CancelWord
-from shared.cancelling import heed_cancel
+from shared.cancelling import apart, heed_cancel
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected
 from shared.facts.attempt import Outcome
@@ -253,7 +253,7 @@ class Agent:
     async def _keep(self, custody: Custody) -> None:
         failed = False
         try:
-            await custody.run()
+            await apart(custody.run())
         except* OSError as errors:
             # One attempt's disk trouble is not the others'. Its directory stays, for the next start of an agent.
             log.exception("custody_failed", job=custody.key.job, epoch=custody.key.epoch)

@@ -9,7 +9,7 @@ import structlog
 
 from runner.protocol.attempt import Attempt
 from shared.bus import CE_TYPE, Bus, Stored
-from shared.cancelling import heed_cancel
+from shared.cancelling import cancels, heed_cancel
 from shared.errors import OutcomeUnknown, Rejected, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptFact
 from shared.facts.log import LogChunk
@@ -40,6 +40,7 @@ class Reconnects:
     @contextmanager
     def ending(self, asked: "asyncio.Future[Stored]") -> Iterator[None]:
         """An answer that was awaited when the connection broke never comes: `asked` ends as Unavailable."""
+        already = cancels()
         self._asked.add(asked)
         try:
             yield
@@ -47,7 +48,7 @@ class Reconnects:
             if asked not in self._broken:
                 asked.cancel()
                 raise
-            heed_cancel()
+            heed_cancel(already)
             raise OutcomeUnknown(what="publishing", why="the connection broke") from None
         finally:
             self._asked.discard(asked)

@@ -16,7 +16,7 @@ from services.scheduler.settings import Settings
 from services.scheduler.state import Fact, State
 from services.scheduler.takeover import take_over
 from shared.bus import Bus
-from shared.cancelling import heed_cancel
+from shared.cancelling import apart, heed_cancel
 from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
@@ -67,7 +67,7 @@ class Leader:
                 await asyncio.sleep(self._settings.lease_seconds / CANDIDACIES)
                 continue
             try:
-                await self._lead(term, leading)
+                await apart(self._lead(term, leading))
             except* LeaseLost:
                 log.warning("lease_lost", term=term)
             except* Unavailable as errors:
@@ -100,27 +100,30 @@ class Leader:
             leading.set()
             self._todo = asyncio.Queue()
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    performer = Performer(self._bus, term)
-                    for _ in range(self._settings.workers):
-                        tasks.create_task(self._perform(performer))
-                    tasks.create_task(self._decide())
-                    tasks.create_task(self._until_it_came_back())
-                    tasks.create_task(
-                        Forgetter(
-                            self._bus,
-                            self._clock,
-                            self._state,
-                            self._follower.hear,
-                            self._settings.forget_every_seconds,
-                            self._settings.forget_at_once,
-                        ).run()
-                    )
-                    if measuring():
-                        tasks.create_task(self._tell_levels())
+                await apart(self._decide_and_perform(term))
             except* BusCameBack:
                 self._state.abandon()
             heed_cancel()
+
+    async def _decide_and_perform(self, term: int) -> None:
+        settings = self._settings
+        forgetter = Forgetter(
+            self._bus,
+            self._clock,
+            self._state,
+            self._follower.hear,
+            settings.forget_every_seconds,
+            settings.forget_at_once,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            performer = Performer(self._bus, term)
+            for _ in range(settings.workers):
+                tasks.create_task(self._perform(performer))
+            tasks.create_task(self._decide())
+            tasks.create_task(self._until_it_came_back())
+            tasks.create_task(forgetter.run())
+            if measuring():
+                tasks.create_task(self._tell_levels())
 
     async def _until_it_came_back(self) -> None:
         """A server that was killed may have forgotten the last purges it confirmed: ORDERS is looked at anew."""

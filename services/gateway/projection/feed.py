@@ -13,7 +13,7 @@ from services.gateway.projection.writing import Anchor, Progress, Writer
 from services.gateway.tenants import Directory
 from shared.burying import bury
 from shared.bus import Bus, Message
-from shared.cancelling import heed_cancel
+from shared.cancelling import apart, heed_cancel
 from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
@@ -62,17 +62,19 @@ class Feed:
         """Never returns."""
         while True:
             try:
-                position = await self._resume()
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._follow(position))
-                    tasks.create_task(self._follow_done())
-                    tasks.create_task(self._follow_tenants())
-                    tasks.create_task(self._verify_on_reconnect())
-                    tasks.create_task(self._forget())
+                await apart(self._keep_up(await self._resume()))
             except* (Unavailable, StreamReplaced) as group:
                 log.warning("projection_interrupted", error=str(group.exceptions[0]))
             heed_cancel()
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_up(self, position: int) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(position))
+            tasks.create_task(self._follow_done())
+            tasks.create_task(self._follow_tenants())
+            tasks.create_task(self._verify_on_reconnect())
+            tasks.create_task(self._forget())
 
     async def _resume(self) -> int:
         """The sequence to follow EVT from."""

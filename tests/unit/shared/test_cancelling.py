@@ -13,9 +13,28 @@ from services.scheduler.lease import Lease, LeaseLost
 from services.scheduler.settings import Settings
 from services.scheduler.state import State
 from shared.adapters.nats_api import round_trip
+from shared.cancelling import apart, heed_cancel
 from shared.clock import SystemClock
 from tests.memory_bus.bus import MemoryBus
 from tests.memory_bus.server import MemoryServer
+
+
+async def fails() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(asyncio.sleep(0))
+        tasks.create_task(raises())
+
+
+async def raises() -> None:
+    await asyncio.sleep(0)
+    raise LeaseLost(name="scheduler")
+
+
+async def test_a_group_that_failed_apart_is_no_cancellation_of_ours() -> None:
+    for _ in range(3):
+        with pytest.raises(ExceptionGroup):
+            await apart(fails())
+        heed_cancel()
 
 
 class LostOnCancel:
