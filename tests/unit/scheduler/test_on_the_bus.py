@@ -159,7 +159,7 @@ class Slow(MemoryBus):
 
     def __init__(self, server: MemoryServer, meanwhile) -> None:
         super().__init__(server)
-        self._meanwhile, self.lapsed_purges = meanwhile, 0
+        self._meanwhile, self.purges, self.lapsed_purges = meanwhile, 0, 0
 
     async def last_each(self, stream: Stream, *filters: str) -> list:
         found = await super().last_each(stream, *filters)
@@ -170,6 +170,7 @@ class Slow(MemoryBus):
 
     async def purge(self, stream: Stream, subject: str) -> int:
         if stream is flow.ORDERS:
+            self.purges += 1
             self.lapsed_purges += self._server.buckets["LEASE"].stands("scheduler") is None
         return await super().purge(stream, subject)
 
@@ -206,7 +207,9 @@ def test_an_order_whose_job_came_while_a_leader_took_over_is_left_alone(place: P
         }
         place.store(flow.Job(*KEY), record(**about))
 
-    lead(place, Slow(place.server, placed), 0)
+    slow = Slow(place.server, placed)
+    lead(place, slow, 0)
+    assert slow.purges == 0
     assert place.orders() == 1
 
 
