@@ -21,7 +21,7 @@ from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts import Order
-from shared.flow import ORDERS, OrderTo
+from shared.flow import JOBS, ORDERS, Job, OrderTo
 from shared.run import first_error
 from shared.telemetry import level, measuring, system_error
 from shared.wire import decode
@@ -153,9 +153,16 @@ class Leader:
         self._state.apply(Resumed(), now)
         orphans = take_over(self._state, orders, now)
         for order in orphans:
-            subject = OrderTo(order.cluster, order.target, order.tenant, order.job)
-            await self._bus.purge(ORDERS, str(subject))
+            await self._purge_orphan(order)
         log.info("leading", term=term, jobs=len(self._state.jobs), orders=len(orders), orphans=len(orphans))
+
+    async def _purge_orphan(self, order: Order) -> None:
+        """Unless its job came since we looked: whoever leads by now may have given the order. Raises LeaseLost."""
+        if await self._bus.last(JOBS, Job(order.tenant, order.job)) is not None:
+            return  # we hear of it, and find the order where we would give it
+        if not self._lease.holds():
+            raise LeaseLost(name="scheduler")
+        await self._bus.purge(ORDERS, str(OrderTo(order.cluster, order.target, order.tenant, order.job)))
 
     async def _decide(self) -> None:
         while True:
