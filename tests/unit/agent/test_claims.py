@@ -68,7 +68,7 @@ def claims(server: MemoryServer, attempts: Path) -> Claims:
 
 
 def _machine(attempts: Path) -> Machine:
-    return Machine("c", "m", attempts, attempts / "contact", "boot", Path("/bin/false"), {}, (), attempts, 1.0, 1000)
+    return Machine("c", "m", attempts, attempts / "contact", Path("/bin/false"), {}, (), attempts, 1.0, 1000)
 
 
 def accepted(server: MemoryServer) -> AttemptAccepted:
