@@ -17,14 +17,14 @@ class Away:
     def __init__(self, objects: S3Objects) -> None:
         self._objects = objects
         self.room = asyncio.Event()
-        self.refused = 0
+        self.refused = asyncio.Event()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._objects, name)
 
     async def put(self, key: str, data: bytes) -> None:
         if not self.room.is_set():
-            self.refused += 1
+            self.refused.set()
             raise Unavailable(what="the object store", why="it answered 507 InsufficientStorage")
         await self._objects.put(key, data)
 
@@ -48,6 +48,8 @@ async def test_a_full_object_store_fills_the_share_of_logs_and_no_more_and_all_g
             told = await bus.store()
             assert told.log_bytes <= told.log_limit_bytes == int(LOG.share * store_bytes)
             await bus.publish("job.acme.other", b"{}")  # what ends jobs is stored as before
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await away.refused.wait()
             away.room.set()
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
@@ -60,6 +62,5 @@ async def test_a_full_object_store_fills_the_share_of_logs_and_no_more_and_all_g
             await step.until_complete()
             data, read = await step.log()
             assert (len(data), read.verified) == (step.sent, True)
-            assert away.refused
     finally:
         await api(bus, "STREAM.UPDATE.LOG", stream_config(LOG, 1))
