@@ -20,7 +20,9 @@ ATTEMPT_KEY = "attempt.json"
 DEADLINE_EXTRA_SECONDS = 120
 STEP_CTL_EXTRA_SECONDS = 20
 """Past the steps' grace: to tell how they ended, and what they wrote."""
-_READ_ONLY, _EXECUTABLE, _OWNER_ONLY = 0o444, 0o555, 0o400
+STEP_CTL_GROUP = 65532
+"""Owns the pod's volumes: step-ctl runs as a user of this group, and so do the steps beside what their image says."""
+_READ_ONLY, _EXECUTABLE, _GROUP_ONLY = 0o444, 0o555, 0o440
 
 
 def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
@@ -35,12 +37,13 @@ def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
             "annotations": {**template.annotations, **_annotations(plan)},
         },
         "spec": {
-            "restartPolicy": "Never",
+            # Whoever is killed comes back and goes on from the files; who has done his work exits 0, whatever steps say.
+            "restartPolicy": "OnFailure",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "activeDeadlineSeconds": round(plan.timeout_seconds + plan.grace_seconds) + DEADLINE_EXTRA_SECONDS,
             "terminationGracePeriodSeconds": round(plan.grace_seconds) + STEP_CTL_EXTRA_SECONDS,
-            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": STEP_CTL_GROUP},
             "containers": [_step_ctl(plan), *(_steps(plan, group) for group in plan.groups)],
             "volumes": _volumes(plan, architecture),
             **_placement(plan),
@@ -96,7 +99,12 @@ def _step_ctl(plan: PodPlan) -> Resource:
             _mount("own", OWN, read_only=True),
             _mount("bin", BIN, read_only=True),
         ],
-        "securityContext": {**_LOCKED, "readOnlyRootFilesystem": True},
+        "securityContext": {
+            **_LOCKED,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "runAsUser": STEP_CTL_GROUP,
+        },
         **_requests(plan, first=True),
     }
 
@@ -144,7 +152,7 @@ def _volumes(plan: PodPlan, architecture: str) -> list[Resource]:
             },
         },
         {"name": "plan", "secret": _of_secret(plan, steps, _READ_ONLY)},
-        {"name": "own", "secret": _of_secret(plan, [ATTEMPT_KEY], _OWNER_ONLY)},
+        {"name": "own", "secret": _of_secret(plan, [ATTEMPT_KEY], _GROUP_ONLY)},
     ]
 
 

@@ -55,8 +55,7 @@ Trouble = Literal[
     "node_lost",
     "out_of_memory",
     "deadline",
-    "step_ctl_died",
-    "container_died",
+    "gone",
 ]
 
 
@@ -68,6 +67,9 @@ class ContainerSeen:
     message: str = ""
     exit_code: int | None = None
     restarts: int = 0
+    last_reason: str = ""
+    """How it ended before its last restart."""
+    last_exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from shared.kube import Resource, labels_of
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "CreatePodSandboxError"})
 _COMMAND = frozenset({"StartError", "RunContainerError", "ContainerCannotRun"})
+_KILLED = 137
+"""128 + SIGKILL"""
 _NODE = frozenset({"NodeLost", "NodeShutdown", "Terminated", "NodeAffinity", "Shutdown"})
 
 
@@ -68,6 +70,7 @@ def _container(told: Resource) -> ContainerSeen:
         "terminated" if "terminated" in state else "running" if "running" in state else "waiting"
     )
     detail = state.get(kind) or {}
+    last = (told.get("lastState") or {}).get("terminated") or {}
     return ContainerSeen(
         name=told["name"],
         state=kind,
@@ -75,6 +78,8 @@ def _container(told: Resource) -> ContainerSeen:
         message=detail.get("message") or "",
         exit_code=detail.get("exitCode"),
         restarts=told.get("restartCount", 0),
+        last_reason=last.get("reason") or "",
+        last_exit_code=last.get("exitCode"),
     )
 
 
@@ -102,14 +107,13 @@ def trouble(pod: PodSeen) -> tuple[Trouble, ContainerSeen | None] | None:
 
 
 def _of_container(container: ContainerSeen) -> Trouble | None:
-    if container.state == "waiting":
-        return "image_pull" if container.reason in _IMAGE else "config" if container.reason in _CONFIG else None
-    if container.state != "terminated" or container.exit_code == 0:
-        return None
-    if container.reason in _COMMAND:
+    if container.reason in _COMMAND or container.last_reason in _COMMAND:
         return "bad_command"
-    # With version 1 of control groups a killed child leaves this word behind though the container went on: its own
-    # exit code tells the two apart.
-    if container.reason == "OOMKilled" and container.exit_code == 137:  # noqa: PLR2004 - 128 + SIGKILL
+    # Where control groups are of version 1 a killed child leaves this word behind though the container went on: the
+    # container's own exit code tells the two apart.
+    ends = ((container.reason, container.exit_code), (container.last_reason, container.last_exit_code))
+    if ("OOMKilled", _KILLED) in ends and container.name != STEP_CTL:
         return "out_of_memory"
-    return "step_ctl_died" if container.name == STEP_CTL else "container_died"
+    if container.state != "waiting":
+        return None
+    return "image_pull" if container.reason in _IMAGE else "config" if container.reason in _CONFIG else None
