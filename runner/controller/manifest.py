@@ -37,7 +37,7 @@ def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
             "annotations": {**template.annotations, **_annotations(plan)},
         },
         "spec": {
-            # Whoever is killed comes back and goes on from the files; who has done his work exits 0, whatever steps say.
+            # Whoever is killed comes back and goes on from the files; who has done his work exits 0, whatever a step did.
             "restartPolicy": "OnFailure",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
