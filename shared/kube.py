@@ -42,6 +42,7 @@ NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 LIMIT_RANGE = Kind("v1", "LimitRange", "limitranges")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 

@@ -37,7 +37,7 @@ def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
             "annotations": {**template.annotations, **_annotations(plan)},
         },
         "spec": {
-            # Whoever is killed comes back and goes on from the files; who has done his work exits 0, whatever a step did.
+            # Whoever is killed comes back and goes on from the files; who is done exits 0, whatever a step did.
             "restartPolicy": "OnFailure",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -188,9 +188,10 @@ def _whole(needs: Needs) -> Resource:
 
 
 def _requests(plan: PodPlan, *, first: bool) -> Resource:
-    """Without resources of the whole pod: one container requests for all, and each is limited to the machine's size."""
-    if plan.template.pod_resources:
-        return {}
+    """One machine for the job, not one a step: each container is limited to all of it, and what is requested is
+    requested once, by the pod or, where the server knows no resources of pods, by the first container.
+    """
     whole = _whole(plan.needs)
     nothing = {"cpu": "0", "memory": "0"}
-    return {"resources": {"requests": whole["requests"] if first else nothing, "limits": whole["limits"]}}
+    asks = first and not plan.template.pod_resources
+    return {"resources": {"requests": whole["requests"] if asks else nothing, "limits": whole["limits"]}}

@@ -1,7 +1,6 @@
 """Fixtures of a real API server. They need Go (or its wheel) once, no root, and are never skipped."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -32,3 +31,15 @@ async def namespace(kube: KubeServer) -> str:
     name = f"t-{random_id()[:12]}"
     await kube.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     return name
+
+
+@pytest.fixture(scope="session")
+def control_plane_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """With controllers and scheduler: quotas count, namespaces get their accounts, garbage is collected; no node."""
+    with control_plane.running(tmp_path_factory.mktemp("kube"), controllers=True) as plane:
+        yield plane
+
+
+@pytest.fixture(name="control_plane")
+def control_plane_of_the_session(control_plane_started: ControlPlane) -> ControlPlane:
+    return control_plane_started

@@ -3,6 +3,7 @@
 Every server listens on 127.0.0.1 on a free port and runs under a guard that ends it with the test session.
 """
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from overspill.embedded.ports import choose
+from shared.adapters.kube_api import KubeServer
+from shared.clock import SystemClock
+from shared.kube import SERVICE_ACCOUNT
+from shared.kube_following import Listed, Selection, follow
 from tests.conftest import guarded
 from tests.kube import assets
 from tests.kube.certificates import Authority, Pair
@@ -210,6 +215,23 @@ class ControlPlane:
         file.write_text(json.dumps(content))
         file.chmod(0o600)
         return file
+
+    async def until_account(self, namespace: str) -> None:
+        """A namespace takes pods once the controllers have made its default service account."""
+        async with KubeServer.connect(self.kubeconfig) as api:
+            selection = Selection(SERVICE_ACCOUNT, namespace, fields="metadata.name=default")
+            async with (
+                asyncio.timeout(READY_SECONDS),
+                contextlib.aclosing(follow(api, selection, SystemClock())) as told,
+            ):
+                async for each in told:
+                    if not isinstance(each, Listed) or each.items:
+                        return
+
+    def add_runtime_class(self, name: str) -> None:
+        body = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "runc"}
+        with contextlib.suppress(urllib.error.HTTPError):  # it is there already
+            self.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", body)
 
     def account_kubeconfig(self, namespace: str, account: str) -> Path:
         """As that service account, by a token the API server signs: what a pod of it would be."""
