@@ -9,7 +9,13 @@ SOURCES := shared services runner overspill
 # pytest-xdist: one worker a core, two at least, so that a hanging test is seen as such.
 WORKERS ?= 2
 
-.PHONY: demo test lint types contracts tests up clean lock
+# make chaos SEEDS=50; FIRST=17 SEEDS=1 plays seed 17 again.
+# make simulate SEEDS=17 plays a history of the simulation again and tells it; SEEDS=0-99999 are run, and told where they break.
+chaos: SEEDS ?= 50
+simulate: SEEDS ?= 10000-109999
+FIRST ?= 0
+
+.PHONY: demo test lint types contracts tests simulate chaos bench up clean lock
 
 demo: $(VENV)/run.stamp
 	$(BIN)/overspill run examples/demo/build.yaml --no-source
@@ -31,6 +37,20 @@ contracts: $(VENV)/dev.stamp
 
 tests: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
+
+simulate: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.simulation $(SEEDS)
+
+# kill -9 at every named point and at random times while jobs run: half a minute a seed on two cores.
+chaos: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.chaos --first $(FIRST) --seeds $(SEEDS)
+	$(BIN)/python -m tests.chaos.takeover --kills 20
+	$(BIN)/python -m pytest tests/chaos/large_logs.py -q
+	$(BIN)/python -m pytest tests/chaos
+
+# About a quarter of an hour; measure on an otherwise idle machine.
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Overspill needs Python 3.11.4 or newer; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11, 4) else 0)'

@@ -12,7 +12,7 @@ import httpx
 
 from overspill.complaint import Complaint, Exit, NoSuch, Unreachable
 from overspill.configuration import Server
-from overspill.sse import ServerEvent, events_of
+from overspill.sse import ServerEvent, events_of, lines_of
 from shared.version import VERSION
 
 Json = dict[str, Any]
@@ -24,7 +24,7 @@ LONGEST_PAUSE_SECONDS = 3.0
 SILENCE_SECONDS = 60.0
 """The server says something every 15 s; longer silence means the connection is dead."""
 CHUNK_BYTES = 2**18
-_MISSING, _SERVER_ERROR, _TOO_MANY = 404, 500, 429
+_DELETED, _MISSING, _SERVER_ERROR, _TOO_MANY = 204, 404, 500, 429
 _NOT_ALLOWED = (401, 403)
 
 
@@ -68,6 +68,14 @@ class Client:
     async def cancel(self, job: str) -> Json:
         return await self._json("POST", f"/v1/jobs/{job}/cancel")
 
+    async def delete(self, job: str, *, cancel: bool) -> bool:
+        """False: it was live and goes once it has ended."""
+        answer = await self._asked("DELETE", f"/v1/jobs/{job}", params={"cancel": "true"} if cancel else {})
+        return answer.status_code == _DELETED
+
+    async def buried(self, query: Mapping[str, str | int]) -> Json:
+        return await self._json("GET", "/v1/dlq", params=dict(query))
+
     async def of_job(self, job: str, what: str) -> Any:
         """`why`, `spec`, `summary` or `artifacts` of a job."""
         return await self._answer("GET", f"/v1/jobs/{job}/{what}")
@@ -78,6 +86,9 @@ class Client:
 
     async def clusters(self) -> Json:
         return await self._json("GET", "/v1/clusters")
+
+    async def status(self) -> Json:
+        return await self._json("GET", "/v1/status")
 
     async def me(self) -> Json:
         return await self._json("GET", "/v1/me")
@@ -153,7 +164,7 @@ class Client:
             if answer.is_error:
                 await answer.aread()
                 self._refuse(answer)
-            yield answer.aiter_lines()
+            yield lines_of(answer.aiter_bytes())
 
     async def read(self, path: str, query: Mapping[str, str | int]) -> AsyncIterator[bytes]:
         """The bytes of a log as they are now."""
@@ -177,13 +188,17 @@ class Client:
             raise Complaint(f"{self._server.url} answers, but not as Overspill does; check {self._server.said_by}")
         return answer
 
-    async def _answer(self, method: str, path: str, **how: Any) -> Any:
+    async def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
         try:
             answer = await self._http.request(method, path, **how)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         if answer.is_error:
             self._refuse(answer)
+        return answer
+
+    async def _answer(self, method: str, path: str, **how: Any) -> Any:
+        answer = await self._asked(method, path, **how)
         try:
             return answer.json()
         except ValueError as error:

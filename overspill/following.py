@@ -13,7 +13,7 @@ from overspill.complaint import Complaint
 
 LOG_AFTER_END_SECONDS = 30.0
 """How long the log may take to be whole once the verdict is known."""
-WAITING_HAPPENINGS = 1000
+WAITING_HAPPENINGS = 64
 _PREFIX, _SUFFIX_MARK = "overspill.", ".v"
 
 
@@ -38,6 +38,11 @@ class Wrote:
     times: tuple[tuple[int, int], ...] = ()
     """(offset, unix milliseconds)"""
     missing_bytes: int = 0
+    """Just before these bytes; of a piece without bytes, at the log's end."""
+    missing_at_least: bool = False
+    """More may be missing; nobody knows how much."""
+    notice: str = ""
+    """What a person reads in place of what is missing; empty: nothing is."""
 
 
 Happening = Told | Wrote
@@ -76,7 +81,9 @@ async def log(client: Client, job: str, **query: str | int) -> AsyncIterator[Wro
             data = json.loads(event.data)
             raw = data["text"].encode() if "text" in data else base64.b64decode(data["base64"])
             times = tuple((at, milliseconds) for at, milliseconds in data.get("times", ()))
-            yield Wrote(data["epoch"], data["step"], data["offset"], raw, times, data.get("missing_bytes", 0))
+            missing, at_least = data.get("missing_bytes", 0), data.get("missing_at_least", False)
+            notice = data.get("notice", "")
+            yield Wrote(data["epoch"], data["step"], data["offset"], raw, times, missing, at_least, notice)
 
 
 async def happenings(client: Client, job: str) -> AsyncGenerator[Happening]:

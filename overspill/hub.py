@@ -37,9 +37,10 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import SEEDER
 from shared.adapters.s3_objects import S3Objects
 from shared.errors import OverspillError
-from shared.flow import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, LOG_COLLECTOR, SCHEDULER, Party
+from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, LOG_COLLECTOR, SCHEDULER, Party
 from shared.run import run_service
 from shared.settings import ObjectSettings
+from shared.stream import STORE_BYTES
 from shared.telemetry import TelemetrySettings, telemetry
 
 log = structlog.get_logger()
@@ -62,13 +63,15 @@ class Settings(BaseSettings):
     token_file: Path
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
+    store_bytes: int = Field(default=STORE_BYTES, ge=1, description="what the bus may store")
+    store_dir: Path | None = Field(default=None, description="where it stores, when that is on this machine")
 
 
 async def main() -> None:
     settings = Settings()
     identity = Identity.load(settings.identity)
     door = listening_socket(settings.host, settings.port)
-    await prepare(settings.nats_url, identity, settings.token_file.read_text().strip())
+    await prepare(settings.nats_url, identity, settings.token_file.read_text().strip(), settings.store_bytes)
     await serve(settings, identity, door, _tell)
 
 
@@ -81,7 +84,9 @@ async def serve(settings: Settings, identity: Identity, door: socket.socket, tel
     """Runs until cancelled. `tell` is called with the API's address once every service is ready."""
     where = ObjectSettings()
     host, port = door.getsockname()[:2]
-    at_gateway = gateway.Settings(data_dir=settings.data / "gateway", host=host, port=port)
+    at_gateway = gateway.Settings(
+        data_dir=settings.data / "gateway", host=host, port=port, store_dir=settings.store_dir
+    )
     async with AsyncExitStack() as stack:
         objects = await stack.enter_async_context(S3Objects.connect(where))
 
@@ -115,7 +120,7 @@ async def serve(settings: Settings, identity: Identity, door: socket.socket, tel
 
 async def _run(name: str, service: Coroutine[Any, Any, None]) -> None:
     structlog.contextvars.bind_contextvars(service=name)
-    with telemetry(name, TelemetrySettings()):
+    async with telemetry(name, TelemetrySettings()):
         await service
     raise ServiceEnded(name=name)
 

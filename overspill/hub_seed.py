@@ -17,6 +17,7 @@ from shared.bus import KeyValue
 from shared.errors import Rejected, Unavailable, WrongSequence
 from shared.flow import CLUSTERS, TENANTS
 from shared.principal import Role
+from shared.stream import STORE_BYTES
 from shared.tenancy import ApiKey, ClusterPool, ClusterRecord, TenantRecord, api_key_id
 from shared.wire import decode, encode
 
@@ -34,10 +35,10 @@ class BadToken(Rejected):
     """The token file holds no API token (osp_<id>_<secret>); delete it, and `overspill up` makes a new one."""
 
 
-async def prepare(url: str, identity: Identity, token: str) -> None:
+async def prepare(url: str, identity: Identity, token: str, store_bytes: int = STORE_BYTES) -> None:
     """Idempotent. Raises Unavailable when the bus doesn't come, BadToken, AccountRefused."""
     async with _patient(url, identity) as bus:
-        await provision(bus)
+        await provision(bus, store_bytes=store_bytes)
     async with Accounts.connect(url, identity) as accounts:
         await accounts.add_tenant(TENANT)
         await accounts.add_cluster(CLUSTER)

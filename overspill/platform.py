@@ -14,18 +14,21 @@ from typing import Any
 import orjson
 
 import overspill
-from overspill.embedded import nats_server, object_store, ports
+from overspill.embedded import nats_server, object_store, ports, storing
 from overspill.embedded.sole import sole_user
-from overspill.embedded.supervise import Child, Children, Program, must_live
+from overspill.embedded.supervise import Child, Children, Program
 from runner.entrypoint import build
 from shared.adapters.identity import Identity
+from shared.adapters.nats_config import SYNC_INTERVAL_SECONDS
 from shared.errors import OverspillError, Rejected
-from shared.flow import machine_party, service_party
 from shared.ids import token_from
+from shared.parties import machine_party, service_party
 from shared.settings import ObjectSettings
+from shared.stream import STORE_BYTES
 
 TENANT, CLUSTER, POOL = "default", "local", "local"
-READY_SECONDS = 90.0
+READY_SECONDS = 600.0
+"""A projection made anew from a week of a busy platform takes minutes; a part that ends is noticed at once."""
 STEP_GRACE_SECONDS = 5.0
 AGENT_GRACE_SECONDS = STEP_GRACE_SECONDS + 7.0
 """Steps have their grace, then step-ctl tells how they ended. Without a bus (`up` was killed, and all ended at once) it
@@ -55,6 +58,10 @@ class Options:
     s3_credentials: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    sync_interval_seconds: float | None = SYNC_INTERVAL_SECONDS
+    """Until what the bus acknowledged is safe from a loss of power; None: before it acknowledges."""
+    store_bytes: int | None = None
+    """What the bus may store; None: `storing.default_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class Ready:
 async def serve(options: Options, tell: Callable[[Ready], None], hold: Callable[[Children], None]) -> None:
     """Runs until cancelled, or until a part fails for good. `hold` is given what to kill in a hurry.
 
-    Raises BadUsage, AlreadyRunning, ChildEnded and what the parts' preparation raises.
+    Raises BadUsage, AlreadyRunning, DiskFull, ChildEnded and what the parts' preparation raises.
     """
     began = time.monotonic()
     data = options.data
@@ -110,6 +117,10 @@ class _Platform:
         self._data = options.data
         self._ports = ports.choose(("nats", "api"), ports.remembered(options.data / "ports.json"))
         self._token_file = _token(options.data / "token")
+        self._bus_directory = options.data / "nats"
+        self._store_bytes = options.store_bytes or (
+            STORE_BYTES if options.nats_url else storing.default_bytes(self._bus_directory)
+        )
 
     async def run(self, tell: Callable[[Ready], None]) -> None:
         identity = await asyncio.to_thread(self._identity)
@@ -119,9 +130,11 @@ class _Platform:
             nats_url = self._options.nats_url or await self._bus(identity, tasks)
             hub = await self._children.start(self._hub(nats_url, identity, where))
             agent = await self._children.start(self._agent(nats_url, identity))
-            tasks.create_task(must_live(agent))
+            # Killed, it takes what it ran with it; the next one tells from the attempts' files how they ended.
+            tasks.create_task(self._children.keep_alive(agent))
             url = await self._address(hub)
-            tasks.create_task(must_live(hub))
+            # Started again it listens at the same address: nobody need be told of it.
+            tasks.create_task(self._children.keep_alive(hub))
             ports.remember(self._data / "ports.json", self._ports)
             service = self._data / "service.creds"
             _write(service, identity.credential(service_party(TENANT), tenant=TENANT).to_file_text().encode())
@@ -139,21 +152,36 @@ class _Platform:
         return identity
 
     async def _bus(self, identity: Identity, tasks: asyncio.TaskGroup) -> str:
-        directory = self._data / "nats"
-        command = nats_server.prepare(directory, identity, port=self._ports["nats"])
-        child = await self._children.start(Program("nats-server", tuple(command), directory))
+        directory = self._bus_directory
+        command = nats_server.prepare(
+            directory,
+            identity,
+            port=self._ports["nats"],
+            sync_interval_seconds=self._options.sync_interval_seconds,
+        )
+        program = Program("nats-server", tuple(command), directory)
+        child = await self._children.start(program)
         url = await nats_server.until_started(directory, lambda: child.has_ended, child.log)
         tasks.create_task(self._children.keep_alive(child))
+
+        async def restart() -> None:
+            await self._children.running(program).end()
+
+        tasks.create_task(storing.keep_storing(url, identity, directory, restart))
         return url
 
     async def _object_store(self, tasks: asyncio.TaskGroup) -> ObjectSettings:
         if self._options.s3_url is not None:
             return ObjectSettings(url=self._options.s3_url, credentials_file=self._options.s3_credentials)
         store = object_store.prepare(self._data / "objects")
-        child = await self._children.start(
-            Program("object-store", tuple(store.command), store.directory, store.environment)
-        )
+        program = Program("object-store", tuple(store.command), store.directory, store.environment)
+        child = await self._children.start(program)
         tasks.create_task(self._children.keep_alive(child))
+
+        async def restart() -> None:
+            await self._children.running(program).end()
+
+        tasks.create_task(storing.keep_taking(store.directory, restart))
         return store.settings
 
     def _hub(self, nats_url: str, identity: Identity, where: ObjectSettings) -> Program:
@@ -163,6 +191,8 @@ class _Platform:
             "OVERSPILL_HUB_DATA": str(self._data / "hub"),
             "OVERSPILL_HUB_TOKEN_FILE": str(self._token_file),
             "OVERSPILL_HUB_HOST": self._options.host,
+            "OVERSPILL_HUB_STORE_BYTES": str(self._store_bytes),
+            **({} if self._options.nats_url else {"OVERSPILL_HUB_STORE_DIR": str(self._bus_directory)}),
             "OVERSPILL_HUB_PORT": str(self._options.port or self._ports["api"]),
             "OVERSPILL_S3_URL": where.url,
             "OVERSPILL_S3_BUCKET": where.bucket,

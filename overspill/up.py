@@ -2,22 +2,27 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from overspill.configuration import default_data
 from overspill.embedded.supervise import Children
 from overspill.platform import BadUsage, Options, Ready, serve
+from shared.adapters.nats_config import read_sync
 from shared.errors import OverspillError
-from shared.run import first_error
+from shared.run import configure_logging, first_error
+from shared.spec import parse_bytes
 
 EXIT_USAGE, EXIT_PLATFORM = 2, 3
+LEAST_STORE_BYTES = 16 * 2**20
 
 
 def up_command(
@@ -28,11 +33,14 @@ def up_command(
     s3_url: str | None,
     s3_credentials: Path | None,
     listen: str,
+    sync: str,
+    store_size: str | None,
     as_json: bool,
 ) -> NoReturn:
     """What the command line calls; ends with `typer.Exit`."""
     try:
         options = read_options(data or default_data(os.environ), nats_url, identity, s3_url, s3_credentials, listen)
+        options = replace(options, **read_storing(sync, store_size))
     except BadUsage as error:
         typer.echo(f"overspill: {error}", err=True)
         raise typer.Exit(EXIT_USAGE) from error
@@ -68,8 +76,25 @@ def read_options(
     )
 
 
+def read_storing(sync: str, store_size: str | None) -> dict[str, Any]:
+    """What `--sync` and `--bus-store` say, as fields of Options. Raises BadUsage."""
+    try:
+        interval = read_sync(sync)
+    except ValueError as error:
+        raise BadUsage(why=f"--sync {sync!r}: {error}") from error
+    try:
+        size = None if store_size is None else int(parse_bytes(store_size))
+    except ValueError as error:
+        raise BadUsage(why=f"--bus-store {store_size!r}: {error}") from error
+    if size is not None and size < LEAST_STORE_BYTES:
+        raise BadUsage(why=f"--bus-store {store_size!r}: give {LEAST_STORE_BYTES // 2**20}Mi or more")
+    return {"sync_interval_seconds": interval, "store_bytes": size}
+
+
 def up(options: Options, say: Callable[[Ready], None]) -> int:
     """Runs until SIGINT or SIGTERM: 0 after a signal, 2 for bad usage, 3 when a part failed (one line says which)."""
+    # Its stdout is for what it is asked for; what it has to warn of goes to stderr.
+    configure_logging("up", logging.WARNING)
     try:
         asyncio.run(_until_signalled(options, say))
     except (OverspillError, BaseExceptionGroup) as error:

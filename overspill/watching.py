@@ -47,8 +47,8 @@ class Lines:
         if isinstance(happening, Told):
             _write(self._plain.told(happening.kind, happening.epoch, happening.data))
         else:
-            if happening.missing_bytes:
-                self.note(f"[overspill: {happening.missing_bytes} bytes of this log were lost with their machine]")
+            if happening.notice:
+                self.note(happening.notice)
             _write(self._plain.wrote(happening.epoch, happening.step, happening.data, happening.missing_bytes))
 
     def note(self, text: str) -> None:
@@ -82,6 +82,8 @@ class Terminal:
             if self.screen.epoch != before:
                 self._tail.forget()
         elif happening.epoch == self.screen.epoch:
+            if happening.notice:
+                self.note(happening.notice)
             self._tail.add(happening.step, happening.data)
 
     def note(self, text: str) -> None:

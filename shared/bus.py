@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.stream import Bucket, Stream
+from shared.stream import Bucket, Store, Stream
 from shared.subject import Subject
 
 Headers = Mapping[str, str]
@@ -169,6 +169,14 @@ class Bus(Protocol):
 
     async def purge(self, stream: Stream, subject: str) -> int:
         """Remove all messages on `subject` (may have wildcards); how many."""
+        ...
+
+    async def purge_through(self, stream: Stream, seq: int) -> int:
+        """Remove every message up to and with `seq`, whatever its subject; how many."""
+        ...
+
+    async def store(self) -> Store:
+        """As the server counts now."""
         ...
 
     def bucket(self, bucket: Bucket) -> KeyValue: ...

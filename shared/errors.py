@@ -34,6 +34,12 @@ class Unavailable(OverspillError):
     status = 503
 
 
+class StreamFull(Unavailable):
+    """{what} takes nothing more right now ({why}); nothing was lost, free space or try again."""
+
+    code = "stream_full"
+
+
 class OutcomeUnknown(Unavailable):
     """{what} did not confirm ({why}); it may or may not have happened: read it back before trying again."""
 

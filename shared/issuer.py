@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from shared.credential import Credential
-from shared.flow import Party
+from shared.parties import Party
 
 
 class Issuer(Protocol):

@@ -1,8 +1,9 @@
 """Questions and answers on the bus (core request and reply, never stored). Errors come back as `Refusal`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+import orjson
+from pydantic import Field, PlainSerializer
 
 from shared.facts.order import Order
 from shared.ids import Epoch, JobId, StepNumber, TenantId
@@ -39,6 +40,10 @@ class GrantAsked(Model):
     tenant: TenantId
     job: JobId
     epoch: Epoch
+    claim: str | None = None
+    """Given when in doubt: granted only if the accepted claim is this one and nobody
+    told the attempt's end.
+    """
 
 
 class Grant(Model):
@@ -47,7 +52,9 @@ class Grant(Model):
     tenant: TenantId
     job: JobId
     epoch: Epoch
-    spec: JobSpec
+    spec: Annotated[JobSpec, PlainSerializer(lambda spec: orjson.loads(spec.canonical()))]
+    """Told without its defaults: an edge of the version before refuses words that it does not know, so it must meet
+    only those which the job really uses."""
     bus_urls: list[str]
     bus_jwt: str
     """User credential for exactly this epoch of this job."""
@@ -140,6 +147,10 @@ class LogAsked(Model):
     limit_bytes: int = Field(default=524_288, ge=1, le=524_288)
     since_unix_ms: int | None = None
     """Begin at the first byte that came at or after this instant, if that is later than `offset`."""
+    over: bool = False
+    """The attempt is over: the answer has all that ever came of the log, else it is Unavailable; and says what was
+    written.
+    """
 
 
 ANSWER = "Overspill-Answer"
@@ -158,17 +169,22 @@ class LogTold(Model):
     times: list[tuple[int, int]] = Field(default_factory=list)
     """(offset, unix milliseconds), ascending, covering the payload."""
     missing_bytes: int = 0
-    """Known to have been written but lost with their machine."""
+    """Given up before others that came: lost with their machine."""
+    written_bytes: int = 0
+    """How long the log was on its machine as far as the hub was told; asked for with `over`. Past `end`: lost, or on
+    their way.
+    """
     verified: bool | None = None
     """Whether the whole log has the sha256 the runner said; told with its last bytes. None: not known, or bytes are
     missing."""
 
 
 class ForgetAsked(Model):
-    """svc.log-collector.forget: delete all logs of a job that is over."""
+    """svc.log-collector.forget: delete all logs of a job that is over. svc.cache.forget: all its artifacts."""
 
     tenant: TenantId
-    job: JobId
+    job: JobId | None = None
+    """None: of all its jobs, and whatever else the tenant has."""
 
 
 class ForgetTold(Model):

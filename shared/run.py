@@ -1,11 +1,12 @@
 """How every process runs: logging of facts, uvloop, signals that cancel, errors that end it with a line that helps."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -14,6 +15,21 @@ from shared.errors import OverspillError
 from shared.telemetry import TelemetrySettings, telemetry
 
 EXIT_PLATFORM_ERROR = 3
+
+
+class _Unfailing:
+    """A stream for logs: what can't be written, on a full disk, is lost and ends no service."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def configure_logging(service: str, level: int = logging.INFO) -> None:
@@ -27,7 +43,7 @@ def configure_logging(service: str, level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)
@@ -80,7 +96,7 @@ def run_service(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> 
 
 
 async def _traced(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    with telemetry(service, TelemetrySettings()):
+    async with telemetry(service, TelemetrySettings()):
         await main()
 
 

@@ -3,11 +3,11 @@ subscribe.
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from shared.errors import Poison
-from shared.ids import is_token
+from shared.ids import TOKEN, is_token
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -17,13 +17,26 @@ class Subject:
     """A subclass declares `pattern`, e.g. `evt.{tenant}.{job}`, and one field for each brace."""
 
     pattern: ClassVar[str]
+    _names: ClassVar[tuple[str, ...]]
+    _numbers: ClassVar[frozenset[str]]
+    _text: ClassVar[str]
+    _whole: ClassVar[re.Pattern[str]]
+
+    def __init_subclass__(cls) -> None:
+        """Make the pattern ready once: a message's subject is written and read several times on its way."""
+        cls._names = tuple(_FIELD.findall(cls.pattern))
+        cls._numbers = frozenset(name for name, kind in cls.__annotations__.items() if kind in (int, "int"))
+        cls._text = _FIELD.sub("%s", cls.pattern)
+        fixed = [re.escape(part) for part in _FIELD.sub(" ", cls.pattern).split(" ")]
+        cls._whole = re.compile(f"({TOKEN.pattern})".join(fixed))
 
     def __str__(self) -> str:
-        values = {field.name: str(getattr(self, field.name)) for field in fields(self)}
-        for name, value in values.items():
-            if not is_token(value):
-                raise Poison(why=f"{name} {value[:60]!r} is no subject token ([a-z0-9-]{{1,40}})")
-        return self.pattern.format(**values)
+        text = self._text % tuple([getattr(self, name) for name in self._names])
+        if self._whole.fullmatch(text) is None:
+            for name in self._names:
+                if not is_token(value := str(getattr(self, name))):
+                    raise Poison(why=f"{name} {value[:60]!r} is no subject token ([a-z0-9-]{{1,40}})")
+        return text
 
     @classmethod
     def filter(cls, **known: object) -> str:
@@ -36,23 +49,15 @@ class Subject:
     @classmethod
     def parse(cls, subject: str) -> Self:
         """Raises Poison when `subject` is not of this pattern."""
-        expected, given = cls.pattern.split("."), subject.split(".")
-        if len(expected) != len(given):
+        found = cls._whole.fullmatch(subject)
+        if found is None:
             raise Poison(why=f"{subject!r} is not {cls.pattern}")
         values: dict[str, object] = {}
-        kinds = {field.name: field.type for field in fields(cls)}
-        for part, token in zip(expected, given, strict=True):
-            if not part.startswith("{"):
-                if part != token:
-                    raise Poison(why=f"{subject!r} is not {cls.pattern}")
-                continue
-            name = part[1:-1]
-            if not is_token(token):
-                raise Poison(why=f"{subject!r} is not {cls.pattern}")
-            if kinds[name] in (int, "int"):
-                if not (token.isascii() and token.isdigit()):
-                    raise Poison(why=f"{subject!r}: {name} is no number")
+        for name, token in zip(cls._names, found.groups(), strict=True):
+            if name not in cls._numbers:
+                values[name] = token
+            elif token.isdecimal():
                 values[name] = int(token)
             else:
-                values[name] = token
+                raise Poison(why=f"{subject!r}: {name} is no number")
         return cls(**values)

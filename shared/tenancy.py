@@ -69,6 +69,8 @@ class TenantLimits(Model):
     """Waiting at once; the door refuses more with 429. May be exceeded by what is admitted within half a second."""
     max_priority: int = Field(default=100, ge=-100, le=100)
     max_spec_bytes: int = Field(default=SPEC_LIMIT_BYTES, ge=1, le=SPEC_LIMIT_BYTES)
+    max_source_bytes: int = Field(default=5 * 2**30, ge=1, le=5 * 2**30)
+    """Of one packed tree."""
     max_timeout_seconds: float = Field(default=7 * DAY_SECONDS, gt=0)
     max_cpu_millis: int | None = None
     """Of one job; None: no bound."""
@@ -94,6 +96,8 @@ class TenantRecord(Model):
     log_retention_seconds: float = Field(default=30 * DAY_SECONDS, gt=0)
     history_seconds: float = Field(default=90 * DAY_SECONDS, gt=0)
     api_keys: list[ApiKey] = Field(default_factory=list, max_length=200)
+    closing_unix: int | None = None
+    """Since when it is being deleted: nobody comes in for it, its jobs end, then all that is left of it goes."""
 
 
 class ClusterPool(Model):

@@ -5,12 +5,14 @@ A test that needs a place of its own takes a tenant of its own (`bus_server.tena
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,8 +26,8 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.adapters.provision import provision
 from shared.credential import Credential
-from shared.flow import Party
 from shared.ids import random_id
+from shared.parties import Party
 from shared.settings import ObjectSettings
 
 START_SECONDS = 30
@@ -38,16 +40,27 @@ class BusServer:
     directory: Path
     identity: Identity
     url: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    """More of `nats_server.prepare`."""
+    _guard: "subprocess.Popen[bytes] | None" = None
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def start(self) -> None:
         port = int(self.url.rsplit(":", 1)[1]) if self.url else -1
-        command = nats_server.prepare(self.directory, self.identity, port=port)
-        process = self._ends.enter_context(guarded(command, self.directory / "server.log"))
-        self.url = wait_for(lambda: nats_server.told_url(self.directory), process, self.directory / "server.log")
+        command = nats_server.prepare(self.directory, self.identity, port=port, **self.options)
+        self._guard = self._ends.enter_context(guarded(command, self.directory / "server.log"))
+        self.url = wait_for(lambda: nats_server.told_url(self.directory), self._guard, self.directory / "server.log")
 
     def stop(self) -> None:
         self._ends.close()
+
+    def kill(self) -> None:
+        """kill -9 of nats-server itself, this very instant."""
+        assert self._guard is not None
+        children = Path(f"/proc/{self._guard.pid}/task/{self._guard.pid}/children").read_text().split()
+        for pid in children:
+            os.kill(int(pid), signal.SIGKILL)
+        self.stop()
 
     def restart(self) -> None:
         self.stop()

@@ -13,7 +13,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (platform.up, submitting.run, submitting.submit, jobs.jobs, jobs.show, logs.logs, logs.events,
-              artifacts.artifacts, jobs.cancel, jobs.why, platform.clusters, specs.validate, specs.schema,
-              about.completion, about.version):  # fmt: skip
+              artifacts.artifacts, jobs.cancel, jobs.delete, jobs.why, platform.clusters, platform.status,
+              platform.dlq, specs.validate, specs.schema, about.completion, about.version):  # fmt: skip
     app.command()(group)
 app.add_typer(identity.identity, name="identity")

@@ -40,7 +40,7 @@ def service(
 ) -> None:
     """Cut a credential with which a service of the tenant submits jobs and follows them."""
     from shared.adapters.identity import Identity
-    from shared.flow import service_party
+    from shared.parties import service_party
 
     seconds = days * 86_400 if days is not None else None
     keys = Identity.load(_directory(directory))
@@ -60,14 +60,20 @@ def config(
     directory: Directory = None,
     store: Annotated[Path, typer.Option(help="where the server keeps streams and accounts")],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="address of the bus")] = "127.0.0.1:4222",
+    sync: Annotated[str, typer.Option(metavar="always|DURATION", help="as of `overspill up`")] = "1s",
 ) -> None:
     """Print the configuration of a nats-server for this identity; it holds no secret."""
     from overspill.complaint import Complaint, Exit
     from shared.adapters.identity import Identity
-    from shared.adapters.nats_config import server_config
+    from shared.adapters.nats_config import read_sync, server_config
 
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit():
         raise Complaint(f"--listen {listen!r} is no address; give host:port", Exit.USAGE)
+    try:
+        interval = read_sync(sync)
+    except ValueError as error:
+        raise Complaint(f"--sync {sync!r}: {error}", Exit.USAGE) from error
     keys = Identity.load(_directory(directory))
-    say(server_config(keys, store.absolute(), host=host, port=int(port)).rstrip("\n"))
+    text = server_config(keys, store.absolute(), host=host, port=int(port), sync_interval_seconds=interval)
+    say(text.rstrip("\n"))

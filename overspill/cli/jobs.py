@@ -99,6 +99,23 @@ def cancel(job: LastJob = "last", *, as_json: AsJson = False) -> None:
     ask(work)
 
 
+def delete(
+    job: Annotated[str, typer.Argument(help="id, an unambiguous beginning of it, or last", show_default=False)],
+    *,
+    cancel: Annotated[bool, typer.Option("--cancel", help="if it is live, cancel it first")] = False,
+) -> None:
+    """Delete an ended job with its history, log and artifacts."""
+
+    async def work(client: "Client") -> None:
+        found = await job_id(client, job)
+        if await client.delete(found, cancel=cancel):
+            say(f"{found} is deleted")
+        else:
+            say(f"{found} is being cancelled, and deleted when it has ended")
+
+    ask(work)
+
+
 def why(job: LastJob = "last", *, as_json: AsJson = False) -> None:
     """Say what a job waits for, or why it ended."""
 

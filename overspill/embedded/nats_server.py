@@ -24,7 +24,11 @@ class BusNotStarted(OverspillError):
 
 
 def prepare(
-    directory: Path, identity: Identity, *, port: int = -1, sync_interval_seconds: float | None = SYNC_INTERVAL_SECONDS
+    directory: Path,
+    identity: Identity,
+    *,
+    port: int = -1,
+    sync_interval_seconds: float | None = SYNC_INTERVAL_SECONDS,
 ) -> list[str]:
     """Write the configuration; returns the command that starts the server. Raises NoBinary."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

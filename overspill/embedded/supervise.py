@@ -75,10 +75,19 @@ class Child:
             for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
                 os.kill(int(pid), signal.SIGKILL)
 
+    @property
+    def how(self) -> str:
+        """It ended."""
+        return f"exit {self._process.returncode}"
+
     def failure(self) -> ChildEnded:
-        code = self._process.returncode
         lines = "".join(f"\n  {line}" for line in last_lines(self.log))
-        return ChildEnded(name=self.program.name, how=f"exit {code}", log=self.log, lines=lines)
+        return ChildEnded(name=self.program.name, how=self.how, log=self.log, lines=lines)
+
+    def note(self, line: str) -> None:
+        """Into its log, beside its own lines."""
+        with _opened(self.log) as log:
+            log.write(f"overspill: {self.program.name} {line}\n".encode())
 
 
 def last_lines(log: Path) -> list[str]:
@@ -141,6 +150,10 @@ class Children:
         self._running[program.name] = child  # started again, it keeps its place in the order of ending
         return child
 
+    def running(self, program: Program) -> Child:
+        """The newest that was started of it."""
+        return self._running[program.name]
+
     def kill(self) -> None:
         """All of them, at once."""
         for child in self._running.values():
@@ -155,6 +168,7 @@ class Children:
             ends = [at for at in ends if at > loop.time() - _RESTART_WINDOW_SECONDS] + [loop.time()]
             if len(ends) > _RESTARTS:
                 raise child.failure()
+            child.note(f"ended unexpectedly ({child.how}); started again")
             await asyncio.sleep(0.1 * 2 ** (len(ends) - 1))
             child = await self.start(child.program)
 
@@ -163,12 +177,6 @@ class Children:
             await asyncio.sleep(LOG_LOOK_SECONDS)
             for log in self._logs.glob("*.log"):
                 await asyncio.to_thread(_bound, log)
-
-
-async def must_live(child: Child) -> None:
-    """Raises ChildEnded once it ends."""
-    await child.wait()
-    raise child.failure()
 
 
 def _opened(log: Path) -> IO[bytes]:

@@ -40,6 +40,11 @@ def outputs(job: Row) -> list[str]:
         for key, value in step["outputs"].items()
     ]
     lines.extend(
+        f"log {step['step']} {step['name']}: its limit dropped {size(step['log_dropped_bytes'])}"
+        for step in job["steps"]
+        if step["log_dropped_bytes"]
+    )
+    lines.extend(
         f"artifact {artifact['name']}: {artifact['files']} files, {size(artifact['size_bytes'])}"
         for artifact in job["artifacts"]
     )

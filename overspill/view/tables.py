@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from overspill.view.words import STYLES, ago, duration, mark, seconds_of, size
+from overspill.view.words import STYLES, ago, duration, harmless, mark, seconds_of, size
 
 Row = Mapping[str, Any]
 
@@ -51,7 +51,9 @@ def clusters_table(clusters: Iterable[Row], now_seconds: float) -> Table:
                 cluster["cluster"],
                 machine["pool"],
                 machine["machine"],
-                Text(machine["state"], style="green" if machine["state"] == "ready" else "yellow"),
+                Text(
+                    _state(machine), style="green" if machine["state"] == "ready" and not machine["note"] else "yellow"
+                ),
                 machine["isolation"],
                 str(len(machine["attempts"]) + machine["others"]),
                 f"{has['cpu_millis'] / 1000:g}",
@@ -61,6 +63,25 @@ def clusters_table(clusters: Iterable[Row], now_seconds: float) -> Table:
             )
         if not cluster["machines"]:
             table.add_row(cluster["cluster"], "", "", Text("no machine", style="yellow"))
+    return table
+
+
+def _state(machine: Row) -> str:
+    return f"{machine['state']}: {machine['note']}" if machine["note"] else str(machine["state"])
+
+
+def buried_table(buried: Iterable[Row], now_seconds: float) -> Table:
+    table = _table("ID", "BURIED BY", "SENDER", "SUBJECT", "SIZE", "WHEN", "WHY")
+    for entry in buried:
+        table.add_row(
+            str(entry["id"]),
+            entry["service"],
+            entry["sender"],
+            Text(harmless(entry["subject"])),
+            size(entry["size_bytes"]),
+            ago(seconds_of(entry["time"]) or 0.0, now_seconds),
+            Text(harmless(entry["why"])),
+        )
     return table
 
 

@@ -1,7 +1,6 @@
 """One machine's agent: what is here, and the one place that performs effects."""
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +8,19 @@ from pathlib import Path
 
 import structlog
 
-from runner.agent.claiming import ORDER_FILE, ClaimedBefore, Claims
+from runner.agent.claiming import ORDER_FILE, Began, ClaimedBefore, Claims
 from runner.agent.custody import Custody, Means
 from runner.agent.disposal import discard, empty_all
 from runner.agent.model import Claim, Decline, Effect, End, Hold, Key, Local, Refuse, Release, View
 from runner.agent.orders import OrderBook
 from runner.agent.policy import reconcile
 from runner.protocol.attempt import NoAttempt, read_attempt
+from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole
 from runner.protocol.layout import Unrunnable, groups
 from runner.protocol.words import CancelWord
+from shared.cancelling import apart, heed_cancel
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected
 from shared.facts.attempt import Outcome
 from shared.facts.machine import Running
@@ -82,6 +84,8 @@ class Agent:
         self._custodies: dict[Key, Custody] = {}
         self._settled: OrderedDict[Key, None] = OrderedDict()
         self._intents: set[Key] = set()
+        self._inherited: frozenset[Key] | None = None
+        """Orders that stood when this agent began."""
 
     # What is here
 
@@ -133,26 +137,44 @@ class Agent:
         if read_whole(directory.attempt_file) is None:
             self._intents.add(Key.of(order))
             return
+        attempt = read_attempt(directory)
         log.info("attempt_adopted", job=order.job, epoch=order.epoch)
-        self._take(tasks, order, directory, read_attempt(directory).grant, fresh=False)
+        fenced = attempt.on_lost == "rerun-fenced"
+        custody = Custody(Key.of(order), order.needs, directory, groups(attempt.grant.spec), self._means)
+        if of_former_boot(attempt.boot_id):
+            custody.forsake("the machine was restarted")
+            if fenced:
+                custody.end("fenced")  # since when it had no contact, nobody knows
+        self._hold(tasks, custody)
 
     # Effects
 
-    def reconcile(self, tasks: asyncio.TaskGroup) -> None:
+    def reconcile(self, tasks: asyncio.TaskGroup) -> bool:
+        """Do what the orders ask. False when a part of it could not be done and is to be tried again."""
+        done = True
+        if self._inherited is None and self.book.complete:
+            self._inherited = frozenset(self.book.orders)
         view = View(
             self.book.orders, self.book.complete, self.locals(), frozenset(self._settled), self._capacity, self.draining
         )
         for effect in reconcile(view):
-            self._perform(effect, tasks)
+            try:
+                self._perform(effect, tasks)
+            except OSError as error:
+                # One attempt's disk trouble is not the others'; what is not done is found to be done again.
+                done = False
+                log.error("effect_failed", effect=repr(effect)[:200], why=str(error))  # noqa: TRY400 - the reason is all
         if self.book.complete:
             for key in self._intents - self.book.orders.keys() - self._claiming.keys():
                 tasks.create_task(asyncio.to_thread(discard, self._attempts / key.name))
             self._intents.clear()
+        return done
 
     def _perform(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:
             case Claim(order):
-                claiming = Claiming(order, asyncio.create_task(self._claims.claim(order)))
+                inherited = Key.of(order) in (self._inherited or ())
+                claiming = Claiming(order, asyncio.create_task(self._claims.claim(order, inherited=inherited)))
                 self._claiming[Key.of(order)] = claiming
                 tasks.create_task(self._claim(claiming, tasks))
                 self.changed.set()
@@ -179,12 +201,16 @@ class Agent:
         await self._remove(key)
 
     async def _claim(self, claiming: Claiming, tasks: asyncio.TaskGroup) -> None:
-        order, key, began = claiming.order, Key.of(claiming.order), time.time_ns()
+        order, key, began = claiming.order, Key.of(claiming.order), Began()
         try:
             grant = await claiming.asking
+            crash_point("agent.after-claim-before-layout")
             _check_runnable(grant)
             directory = await asyncio.to_thread(self._claims.lay_out, order, grant, began)
-            self._take(tasks, order, directory, grant, fresh=True)
+            if claiming.ending is not None:
+                raise asyncio.CancelledError  # noqa: TRY301 - as if it had come while we were still asking
+            crash_point("agent.after-layout-before-start")
+            self._begin(tasks, order, directory, grant)
         except* (OverspillError, OSError) as errors:
             await self._claim_failed(key, errors.exceptions)
         except* asyncio.CancelledError:
@@ -198,9 +224,7 @@ class Agent:
 
     async def _claim_failed(self, key: Key, errors: Sequence[BaseException]) -> None:
         """One attempt that can't be; the others go on."""
-        error = errors[0]
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = _innermost(errors[0])
         log.warning("claim_failed", job=key.job, epoch=key.epoch, why=str(error))
         match error:
             case ClaimedBefore():
@@ -214,26 +238,29 @@ class Agent:
             case _:
                 await self._end_here(key, ("error", Reason.SETUP_FAILED, str(error)))
 
-    def _take(
-        self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant, *, fresh: bool
-    ) -> None:
+    def _begin(self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant) -> None:
         key = Key.of(order)
         custody = Custody(key, order.needs, directory, groups(grant.spec), self._means)
-        if fresh:
-            custody.begin()
-            log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
-        self._custodies[key] = custody
+        custody.begin()
+        crash_point("agent.after-start-before-step-ctl")
+        log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
+        self._hold(tasks, custody)
+
+    def _hold(self, tasks: asyncio.TaskGroup, custody: Custody) -> None:
+        self._custodies[custody.key] = custody
         tasks.create_task(self._keep(custody))
 
     async def _keep(self, custody: Custody) -> None:
         failed = False
         try:
-            await custody.run()
+            await apart(custody.run())
         except* OSError as errors:
             # One attempt's disk trouble is not the others'. Its directory stays, for the next start of an agent.
             log.exception("custody_failed", job=custody.key.job, epoch=custody.key.epoch)
-            custody.end("stale")
-            await self._claims.tell_ended(custody.key, "error", Reason.SETUP_FAILED, str(errors.exceptions[0]))
+            await custody.abandon()
+            heed_cancel()
+            why = f"this machine's disk: {_innermost(errors)}"
+            await self._claims.tell_ended(custody.key, "error", Reason.SETUP_FAILED, why)
             del self._custodies[custody.key]
             self._settle(custody.key)
             failed = True
@@ -242,6 +269,7 @@ class Agent:
         self._settle(custody.key)
         del self._custodies[custody.key]
         self.changed.set()
+        crash_point("agent.before-delete")
         await self._remove(custody.key)
 
     async def _remove(self, key: Key) -> None:
@@ -261,6 +289,12 @@ class Agent:
             claiming.give_up(STOPPED)
         for custody in self._custodies.values():
             custody.stop()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _check_runnable(grant: Grant) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -12,10 +12,12 @@ import structlog
 from runner.agent.cgroups import Cgroups
 from runner.agent.model import Key
 from runner.protocol.attempt import Attempt, write_attempt
-from runner.protocol.directory import AttemptDir, write_whole
-from runner.protocol.layout import Place, PlannedFile, Whose, layout
+from runner.protocol.boot import boot_id
+from runner.protocol.directory import AttemptDir, read_word, write_whole
+from runner.protocol.layout import Fence, Place, PlannedFile, Whose, layout
 from shared.bus import CE_TYPE, Bus
-from shared.errors import OverspillError, Unavailable, WrongSequence
+from shared.crash_points import crash_point
+from shared.errors import OverspillError, Rejected, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptAccepted, AttemptEnded, Outcome
 from shared.facts.order import Order
 from shared.flow import Edge, Evt
@@ -29,12 +31,27 @@ log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
 ORDER_FILE = "order.json"
+CLAIM_FILE = "claim"
+"""What the claim is known by. It goes with the directory: a later claim of the same attempt is another one."""
 
 
 class ClaimedBefore(OverspillError):
     """Attempt {epoch} of job {job} was accepted before, and nothing of it is here."""
 
     code = "claimed_before"
+
+
+def boot_ns() -> int:
+    """CLOCK_BOOTTIME: monotonic, and goes on while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """When the claim was made."""
+
+    unix_ns: int = field(default_factory=time.time_ns)
+    boot_ns: int = field(default_factory=boot_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,7 @@ class Machine:
     machine: str
     attempts: Path
     contact_file: Path
+    """Where this agent notes when the hub last told it its orders: what the fence of `rerun-fenced` goes by."""
     entrypoint: Path
     environment: Mapping[str, str]
     home_files: tuple[Path, ...]
@@ -62,20 +80,29 @@ class Claims:
         self._machine = machine
         self._cgroups = cgroups
 
-    async def claim(self, order: Order) -> Grant:
-        """Both the hub's word that the attempt is ours and what it needs. Raises ClaimedBefore, Rejected."""
+    async def claim(self, order: Order, *, inherited: bool = False) -> Grant:
+        """Both the hub's word that the attempt is ours and what it needs. Raises ClaimedBefore, Rejected.
+
+        `inherited`: the order stood before this agent began, so that one before it may have answered it.
+        """
         directory = self._machine.attempts / Key.of(order).name
         # The intent is on disk before the claim is on the bus: a claim that meets itself is known as ours.
-        tried_before = (directory / ORDER_FILE).exists()
         directory.mkdir(exist_ok=True, mode=0o755)
+        before = read_word(directory / CLAIM_FILE)
+        claim = before or random_id()
+        if before is None:
+            write_whole(directory / CLAIM_FILE, f"{claim}\n".encode())
         write_whole(directory / ORDER_FILE, encode(order))
-        with continue_trace(order.traceparent), span("accept attempt"):
+        crash_point("agent.after-intent-before-claim")
+        about = {"cicd.worker.id": f"{order.cluster}/{order.target}", "cicd.pipeline.run.id": order.job}
+        with continue_trace(order.traceparent), span("accept attempt", attributes=about):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._accept(order, tried_before=tried_before))
-                granted = tasks.create_task(self._grant(order))
+                tasks.create_task(self._accept(order, claim, unsure=before is not None, inherited=inherited))
+                granted = tasks.create_task(self._grant(order, None))
         return granted.result()
 
-    async def _accept(self, order: Order, *, tried_before: bool) -> None:
+    async def _accept(self, order: Order, claim: str, *, unsure: bool, inherited: bool) -> None:
+        """`unsure`: it may have been told before, without an answer that we know of."""
         fact = AttemptAccepted(
             tenant=order.tenant,
             job=order.job,
@@ -83,23 +110,34 @@ class Claims:
             at_unix_ns=time.time_ns(),
             cluster=order.cluster,
             machine=self._machine.machine,
+            claim=claim,
         )
         while True:
             try:
                 await self._publish_first(fact)
             except WrongSequence:
-                if not tried_before:
+                if not unsure:
                     raise ClaimedBefore(job=order.job, epoch=order.epoch) from None
+                await self._confirm(order, claim)
                 return
             except Unavailable as error:
                 log.info("claim_waits", job=order.job, why=str(error))
-                tried_before = True  # it may have been stored
+                unsure = True
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                if inherited:
+                    await self._confirm(order, claim)
                 return
 
-    async def _grant(self, order: Order) -> Grant:
-        asked = GrantAsked(tenant=order.tenant, job=order.job, epoch=order.epoch)
+    async def _confirm(self, order: Order, claim: str) -> None:
+        """The hub knows whose acceptance stands, and whether the end was told. Raises ClaimedBefore."""
+        try:
+            await self._grant(order, claim)
+        except Rejected as error:
+            raise ClaimedBefore(job=order.job, epoch=order.epoch) from error
+
+    async def _grant(self, order: Order, claim: str | None) -> Grant:
+        asked = GrantAsked(tenant=order.tenant, job=order.job, epoch=order.epoch, claim=claim)
         subject = Edge(self._machine.cluster, self._machine.machine, "grant")
         while True:
             try:
@@ -149,7 +187,7 @@ class Claims:
             Evt(fact.tenant, fact.job, fact.epoch, fact.token()), encode(fact), headers=headers, expect_seq=0
         )
 
-    def lay_out(self, order: Order, grant: Grant, accepted_unix_ns: int) -> AttemptDir:
+    def lay_out(self, order: Order, grant: Grant, began: Began) -> AttemptDir:
         """Write the attempt's files; attempt.json comes last and makes it one. Blocking. Raises Unrunnable."""
         machine, key = self._machine, Key.of(order)
         directory = AttemptDir(machine.attempts / key.name)
@@ -158,6 +196,9 @@ class Claims:
             directory,
             machine.environment,
             grace_ms=round(machine.grace_seconds * 1000),
+            fence=Fence(machine.contact_file, began.boot_ns, order.fence_seconds)
+            if order.on_lost == "rerun-fenced"
+            else None,
             log_limit_bytes=machine.log_limit_bytes,
             cgroups=self._cgroups.prepare(key.name, numbers, order.needs.memory_bytes),
         )
@@ -176,10 +217,10 @@ class Claims:
                 on_lost=order.on_lost,
                 fence_seconds=order.fence_seconds,
                 timeout_seconds=order.timeout_seconds,
-                accepted_unix_ns=accepted_unix_ns,
+                accepted_unix_ns=began.unix_ns,
                 ready_unix_ns=now if grant.spec.source == "none" else None,
-                deadline_boot_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME) + timeout_ns,
-                contact_file=machine.contact_file,
+                deadline_boot_ns=boot_ns() + timeout_ns,
+                boot_id=boot_id(),
                 entrypoint=machine.entrypoint,
                 helper_env=dict(machine.environment),
             ),
@@ -199,6 +240,7 @@ def _write(directory: AttemptDir, steps: int, files: list[PlannedFile]) -> None:
         path.mkdir(parents=True, exist_ok=True)
     for number in range(steps + 1):
         directory.step(number).mkdir(parents=True, exist_ok=True)
+    directory.reserve()
     for file in files:
         path = directory.root / file.path
         path.write_bytes(file.data)

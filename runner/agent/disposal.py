@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from shared.crash_points import crash_point
 from shared.ids import random_id
 
 log = structlog.get_logger()
@@ -23,6 +24,11 @@ def discard(directory: Path) -> None:
         directory.rename(trash)
     except FileNotFoundError:
         return
+    except OSError as error:
+        # A full disk takes no new name, but gives back room.
+        log.info("attempt_deleted_in_place", directory=str(directory), why=str(error))
+        trash = directory
+    crash_point("agent.after-rename-before-delete")
     empty(trash)
 
 
@@ -30,6 +36,12 @@ def empty(trash: Path) -> None:
     shutil.rmtree(trash, onerror=_make_writable)
     if trash.exists():
         log.warning("attempt_not_deleted", directory=str(trash))
+
+
+def clear(directory: Path) -> None:
+    """Delete all that is in a directory. Blocking."""
+    shutil.rmtree(directory, onerror=_make_writable)
+    directory.mkdir(exist_ok=True)
 
 
 def empty_all(attempts: Path) -> None:

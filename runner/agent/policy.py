@@ -47,9 +47,14 @@ def _newest(view: View) -> dict[tuple[str, str], int]:
 
 
 def _for_local(local: Local, view: View, newest: int) -> Iterator[Effect]:
-    if local.phase == "finishing" or local.ending:
+    if local.ending:
         return
     order = view.orders.get(local.key)
+    if local.phase == "finishing":
+        # Nothing runs, but artifacts may be on their way. That its order is gone then is how every attempt ends.
+        if order is not None and order.desired in (Desired.CANCEL, Desired.TIMEOUT):
+            yield End(local.key, "cancel" if order.desired is Desired.CANCEL else "timeout")
+        return
     if local.key.epoch < newest or (order is None and view.complete):
         yield End(local.key, "stale")
     elif order is not None:

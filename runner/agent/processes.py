@@ -85,11 +85,16 @@ def _held(pid: int, wanted: list[str]) -> Process | None:
     return Process(pid, fd)
 
 
-def hold(pid: int) -> Process | None:
+def hold(pid: int, word: str) -> Process | None:
+    """The process of this number, if `word` is in its command line: numbers are given again."""
     try:
-        return Process(pid, os.pidfd_open(pid))
-    except (ProcessLookupError, OSError):
+        fd = os.pidfd_open(pid)
+    except OSError:
         return None
+    if word not in _words_of(pid):
+        os.close(fd)
+        return None
+    return Process(pid, fd)
 
 
 def kill_steps(workspace: Path, steps: Sequence[int]) -> int:

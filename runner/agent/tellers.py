@@ -16,7 +16,8 @@ log = structlog.get_logger()
 
 REFILL_SECONDS = 1.0
 LOG_LIMIT_BYTES = 16 * 2**20
-COMMAND = (sys.executable, "-P", "-m", "runner.step_ctl")
+MODULE = "runner.step_ctl"
+COMMAND = (sys.executable, "-P", "-m", MODULE)
 
 
 class Tellers:
@@ -101,7 +102,8 @@ def find_teller(directory: AttemptDir) -> Process | None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         word = read_word(directory.teller_lock)
-        return hold(int(word)) if word and word.isdecimal() else None
+        # Who took the lock just now has not written its number yet: what stands there is its predecessor's.
+        return hold(int(word), MODULE) if word and word.isdecimal() else None
     finally:
         os.close(fd)
     return None

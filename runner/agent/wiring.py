@@ -12,7 +12,7 @@ import structlog
 
 from runner.agent.agent import Agent
 from runner.agent.cgroups import find_cgroups
-from runner.agent.claiming import Claims, Machine
+from runner.agent.claiming import Claims, Machine, boot_ns
 from runner.agent.custody import Means
 from runner.agent.environment import machine_environment
 from runner.agent.machine import architecture, capacity
@@ -134,6 +134,8 @@ class Station:
         self._ask = asyncio.Event()
         self._beat = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._contact_ns: int | None = None
+        """When orders were asked for that are not acted on yet."""
 
     async def work(self) -> None:
         self._bus.on_reconnect(self._ask.set)
@@ -144,7 +146,8 @@ class Station:
             tasks.create_task(self._beat_on())
             while True:
                 self._agent.changed.clear()
-                self._agent.reconcile(tasks)
+                if self._agent.reconcile(tasks):
+                    self._note_contact()
                 if self._agent.idle:
                     self._emptied.set()
                 else:
@@ -195,7 +198,7 @@ class Station:
                 async with asyncio.timeout(pause):
                     await self._ask.wait()
             self._ask.clear()
-            asked_at, contact_ns = time.monotonic(), time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            asked_at, contact_ns = time.monotonic(), boot_ns()
             try:
                 told = await self._all_orders(subject)
             except OverspillError as error:
@@ -204,9 +207,21 @@ class Station:
                 answered = False
                 continue
             answered = True
-            write_whole(settings.data / "contact", f"{contact_ns}\n".encode())
             self._agent.book.told(told, asked_at)
+            self._contact_ns = contact_ns
             self._agent.changed.set()
+
+    def _note_contact(self) -> None:
+        """Once what the orders ask is done, never before: were we killed in between, a fenced attempt that the hub
+        wants ended would go on as if it had asked.
+        """
+        if self._contact_ns is None:
+            return
+        try:
+            write_whole(self._settings.data / "contact", f"{self._contact_ns}\n".encode())
+        except OSError as error:
+            log.error("contact_not_noted", why=str(error))  # noqa: TRY400 - fences come the sooner, no more
+        self._contact_ns = None
 
     async def _all_orders(self, subject: Edge) -> list[Order]:
         """Every order that stands for this machine. Raises Unavailable, Poison."""

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.errors import OverspillError
@@ -154,6 +154,16 @@ def release_binary(arch: str, cache_dir: Path | None = None) -> Path:
     """
     name = _architecture(arch)
     return _find_or_build(name, _zig(name), cache_dir)
+
+
+def chaos_binary(cache_dir: Path | None = None) -> Path:
+    """Return one for this machine that dies at crash points, which no other has (shared/crash_points.py).
+
+    Raises NoSuchArchitecture, NoCompiler or BuildFailed.
+    """
+    name = _architecture(None)
+    compilers = (replace(compiler, flags=(*compiler.flags, "-DCRASH_POINTS")) for compiler in _compilers(name))
+    return _find_or_build(name, compilers, cache_dir)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ static inline uint64_t clock_ns(clockid_t which) {
 }
 static inline uint64_t mono_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 static inline uint64_t wall_ns(void) { return clock_ns(CLOCK_REALTIME); }
+static inline uint64_t boot_ns(void) { return clock_ns(CLOCK_BOOTTIME); } /* goes on while the machine sleeps */
 
 /* The instant `ms` after `from`; NEVER when that lies beyond what 64 bits hold. */
 static inline uint64_t after_ms(uint64_t from, uint64_t ms) {

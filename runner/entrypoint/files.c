@@ -99,22 +99,61 @@ static bool sync_directory(const char *path, size_t length) {
     return done;
 }
 
-bool write_whole(const char *path, const char *data, size_t length, enum durability durability) {
+/* The length of the directory's part of `path`, its slash included. */
+static size_t directory_of(const char *path) {
     const char *slash = strrchr(path, '/');
-    size_t directory = slash ? (size_t)(slash - path) + 1 : 0;
-    char beside[PATH_MAX_BYTES];
-    snprintf(beside, sizeof beside, "%.*s.%s.new", (int)directory, path, path + directory);
+    return slash ? (size_t)(slash - path) + 1 : 0;
+}
 
-    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+static void name_beside(const char *path, char *beside) {
+    size_t directory = directory_of(path);
+    snprintf(beside, PATH_MAX_BYTES, "%.*s.%s.new", (int)directory, path, path + directory);
+}
+
+/* What stands there is overwritten in its place and cut afterwards: so reserved space is not given back before it is used. */
+static bool write_beside(const char *beside, const char *data, size_t length, enum durability durability) {
+    int fd = open(beside, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return false;
-    bool written = write_all(fd, data, length) && (durability == QUICK || fsync(fd) == 0);
+    bool written = write_all(fd, data, length) && ftruncate(fd, (off_t)length) == 0 && (durability == QUICK || fsync(fd) == 0);
     int why = errno;
     close(fd);
-    if (written && rename(beside, path) == 0) return durability == QUICK || sync_directory(path, directory);
-    if (written) why = errno;
+    errno = why;
+    return written;
+}
+
+static bool withdraw(const char *beside) {
+    int why = errno;
     unlink(beside);
     errno = why;
     return false;
+}
+
+bool reserve(const char *path, size_t length) {
+    static const char blank[RESERVE_MAX_BYTES];
+    char beside[PATH_MAX_BYTES];
+    name_beside(path, beside);
+    return write_beside(beside, blank, length, QUICK);
+}
+
+void release(const char *path) {
+    char beside[PATH_MAX_BYTES];
+    name_beside(path, beside);
+    unlink(beside);
+}
+
+bool write_whole(const char *path, const char *data, size_t length, enum durability durability) {
+    char beside[PATH_MAX_BYTES];
+    name_beside(path, beside);
+    if (!write_beside(beside, data, length, durability) || rename(beside, path) != 0) return withdraw(beside);
+    return durability == QUICK || sync_directory(path, directory_of(path));
+}
+
+bool write_once(const char *path, const char *data, size_t length) {
+    char beside[PATH_MAX_BYTES];
+    snprintf(beside, sizeof beside, ".%.32s.%d", path, (int)getpid()); /* several may try at once, each its own */
+    bool done = write_beside(beside, data, length, QUICK) && link(beside, path) == 0;
+    withdraw(beside);
+    return done;
 }
 
 const char *value_of(const struct blob *lines, const char *key, size_t *length) {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #define FILE_MAX_BYTES (4u << 20) /* more than any command line or environment the kernel takes */
+#define RESERVE_MAX_BYTES 2048 /* the largest record: an exit file */
 #define PATH_MAX_BYTES 64         /* paths inside the attempt directory are short: steps/001/output.out */
 
 struct blob {
@@ -23,8 +24,18 @@ bool read_word(const char *path, char *word, size_t size);
 /* True when `path` exists, whatever is in it. */
 bool exists(const char *path);
 
+/* Takes disk space now for what write_whole will put at `path`, up to `length` bytes: on a full disk it still succeeds.
+   False with errno. Copy-on-write file systems promise less. */
+bool reserve(const char *path, size_t length);
+
+/* Gives back what `reserve` took and nobody needed. */
+void release(const char *path);
+
 /* Writes beside `path`, then renames. DURABLE: on the disk, name and all, before it returns. False with errno. */
 bool write_whole(const char *path, const char *data, size_t length, enum durability durability);
+
+/* As write_whole, but what is at `path` already stands. False with errno; EEXIST then. */
+bool write_once(const char *path, const char *data, size_t length);
 
 /* Writes all of it, however often the kernel takes only a part. False with errno. */
 bool write_all(int fd, const char *data, size_t length);

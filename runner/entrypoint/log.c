@@ -12,6 +12,8 @@
 #include "config.h"
 #include "files.h"
 
+#define RESERVE_BYTES (64 * 1024)
+#define INDEX_RESERVE_BYTES 4096
 #define STAMP_MS 10         /* at most one log.idx record in this time */
 #define READS_BEFORE_LOOK 16 /* a command that never stops writing must not keep us from its timeout */
 
@@ -19,21 +21,36 @@ static int open_to_append(int step, const char *name, uint64_t *size) {
     char path[PATH_MAX_BYTES];
     struct stat about;
     int fd = open(step_path(path, step, name), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (fd < 0 || fstat(fd, &about) != 0) give_up("can't open %s: %s", path, strerror(errno));
-    *size = (uint64_t)about.st_size;
+    *size = fd >= 0 && fstat(fd, &about) == 0 ? (uint64_t)about.st_size : 0;
     return fd;
 }
 
 void log_open(struct log *log, int step, uint64_t limit, struct tee *tee) {
-    uint64_t index_size;
     *log = (struct log){.tee = tee, .limit = limit};
     log->fd = open_to_append(step, "log", &log->size);
-    log->index = open_to_append(step, "log.idx", &index_size);
+    if (log->fd < 0) log->failed = errno;
+    log->index = open_to_append(step, "log.idx", &log->index_size);
+}
+
+void log_reserve(struct log *log) {
+    if (log->fd < 0 || log->size + RESERVE_BYTES / 2 < log->reserved) return;
+    /* Beyond the file's end, without making it longer. Where that can't be had, the log takes its chances. */
+    bool done = fallocate(log->fd, FALLOC_FL_KEEP_SIZE, (off_t)log->size, RESERVE_BYTES) == 0 &&
+                fallocate(log->index, FALLOC_FL_KEEP_SIZE, (off_t)log->index_size, INDEX_RESERVE_BYTES) == 0;
+    if (done) log->reserved = log->size + RESERVE_BYTES;
+    else if (errno == EOPNOTSUPP || errno == ENOSYS) log->reserved = NEVER;
+}
+
+/* Gives back what was reserved, too, or takes off what did not get there whole. */
+static void cut(int fd, uint64_t size) {
+    if (fd >= 0 && ftruncate(fd, (off_t)size) != 0) complain("can't cut a log to its size: %s", strerror(errno));
 }
 
 void log_close(struct log *log) {
-    close(log->fd);
-    close(log->index);
+    cut(log->fd, log->size);
+    cut(log->index, log->index_size);
+    if (log->fd >= 0) close(log->fd);
+    if (log->index >= 0) close(log->index);
 }
 
 /* Bytes the disk won't take count as dropped; the step goes on, and its exit says why. */
@@ -52,6 +69,7 @@ static void put_little_endian(char *at, uint64_t value) {
     for (int i = 0; i < 8; i++) at[i] = (char)(value >> (8 * i));
 }
 
+/* Bytes without a time of their own have that of those before them. */
 static void stamp(struct log *log, uint64_t offset) {
     uint64_t now = mono_ns();
     if (now < log->stamp_at) return;
@@ -61,7 +79,8 @@ static void stamp(struct log *log, uint64_t offset) {
     char record[16];
     put_little_endian(record, offset);
     put_little_endian(record + 8, log->last_stamp);
-    if (!write_all(log->index, record, sizeof record) && !log->failed) log->failed = errno;
+    if (write_all(log->index, record, sizeof record)) log->index_size += sizeof record;
+    else cut(log->index, log->index_size);
 }
 
 static void tell_limit(struct log *log) {
@@ -91,6 +110,14 @@ static void take(struct log *log, const char *data, size_t length) {
     if (!log->told) tell_limit(log);
 }
 
+void log_tell_dropped(struct log *log) {
+    char line[80];
+    if (!log->told) return;
+    int length = snprintf(line, sizeof line, "The log limit dropped %llu bytes.\n", (unsigned long long)log->dropped);
+    put(log, line, (size_t)length);
+    tee_write(log->tee, line, (size_t)length);
+}
+
 bool log_copy(struct log *log, int pipe) {
     static char buffer[64 * 1024]; /* a pipe's capacity; untouched, and so no memory, until a step runs */
     for (int i = 0; i < READS_BEFORE_LOOK; i++) {
@@ -99,6 +126,7 @@ bool log_copy(struct log *log, int pipe) {
         if (n < 0) return errno == EAGAIN;
         if (n == 0) return false;
         take(log, buffer, (size_t)n);
+        log_reserve(log);
         if ((size_t)n < sizeof buffer) break;
     }
     return true;

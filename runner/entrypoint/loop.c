@@ -7,6 +7,7 @@
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -29,7 +30,7 @@ static sigset_t our_signals(void) {
 }
 
 void loop_open(struct loop *loop) {
-    *loop = (struct loop){.signals = -1, .inotify = -1, .tick_at = NEVER};
+    *loop = (struct loop){.signals = -1, .inotify = -1, .alarm = -1, .tick_at = NEVER};
     /* An inherited "ignore" would be inherited by every step in turn, and an ignored SIGCHLD reaps behind our back.
        The raw call, because a C library keeps some real-time signals to itself and would leave them as they were. */
     static const unsigned long defaults[4];
@@ -53,8 +54,17 @@ void loop_watch(struct loop *loop) {
     loop->tick_at = 0;
 }
 
+void loop_alarm_at(struct loop *loop, uint64_t boot_ns) {
+    if (loop->alarm < 0) loop->alarm = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct itimerspec at = {.it_value = {.tv_sec = (time_t)(boot_ns / 1000000000u), .tv_nsec = (long)(boot_ns % 1000000000u)}};
+    if (boot_ns == 0) at.it_value.tv_nsec = 1; /* 0 would disarm it */
+    if (loop->alarm < 0 || timerfd_settime(loop->alarm, TFD_TIMER_ABSTIME, &at, NULL) != 0)
+        give_up("can't set a timer: %s", strerror(errno));
+}
+
 void loop_close(struct loop *loop) {
     close(loop->signals);
+    if (loop->alarm >= 0) close(loop->alarm);
     if (loop->inotify >= 0) close(loop->inotify);
 }
 
@@ -82,6 +92,11 @@ static void drain_inotify(struct loop *loop) {
     while (read(loop->inotify, events, sizeof events) > 0) loop->changed = true;
 }
 
+static void take_alarm(struct loop *loop) {
+    uint64_t times;
+    if (read(loop->alarm, &times, sizeof times) == sizeof times) loop->alarmed = true;
+}
+
 static int ppoll_until(struct pollfd *fds, nfds_t count, uint64_t deadline) {
     if (deadline == NEVER) return ppoll(fds, count, NULL, NULL);
     uint64_t now = mono_ns(), left = deadline > now ? deadline - now : 0;
@@ -91,12 +106,13 @@ static int ppoll_until(struct pollfd *fds, nfds_t count, uint64_t deadline) {
 
 bool loop_wait(struct loop *loop, int fd, uint64_t deadline) {
     if (loop->tick_at == 0) loop->tick_at = after_ms(mono_ns(), loop->inotify >= 0 ? TICK_WATCHED_MS : TICK_BLIND_MS);
-    struct pollfd fds[3] = {
-        {.fd = loop->signals, .events = POLLIN}, {.fd = fd, .events = POLLIN}, {.fd = loop->inotify, .events = POLLIN}};
-    int n = ppoll_until(fds, 3, deadline < loop->tick_at ? deadline : loop->tick_at);
+    struct pollfd fds[] = {{.fd = loop->signals, .events = POLLIN}, {.fd = fd, .events = POLLIN},
+                           {.fd = loop->inotify, .events = POLLIN}, {.fd = loop->alarm, .events = POLLIN}};
+    int n = ppoll_until(fds, sizeof fds / sizeof *fds, deadline < loop->tick_at ? deadline : loop->tick_at);
     if (n < 0 && errno != EINTR) give_up("poll: %s", strerror(errno));
     if (n > 0 && fds[0].revents) read_signals(loop);
     if (n > 0 && fds[2].revents) drain_inotify(loop);
+    if (n > 0 && fds[3].revents) take_alarm(loop);
     if (loop->tick_at != NEVER && (n == 0 || loop->inotify < 0) && mono_ns() >= loop->tick_at) {
         loop->tick_at = 0;
         loop->changed = true;

@@ -10,6 +10,8 @@ struct loop {
     int inotify;       /* -1: none could be had, the ticker alone finds changes */
     uint64_t tick_at;  /* when to look at the directory whatever inotify says */
     bool changed;      /* the directory may have changed; who looks at it clears this first */
+    int alarm;         /* a timerfd on CLOCK_BOOTTIME; -1: none was asked for */
+    bool alarmed;      /* its time has come; who looks clears this first */
     bool child_ended;  /* a SIGCHLD came; who reaps clears this first */
     int ended_by;      /* the signal that asked this process to end, 0: none did */
 };
@@ -20,7 +22,10 @@ void loop_open(struct loop *loop);
 /* Watches the working directory and go/ below it. */
 void loop_watch(struct loop *loop);
 
-/* Closes both descriptors, so that a forked process can open its own. */
+/* Sets `alarmed` at this instant of CLOCK_BOOTTIME, at once when it has passed. */
+void loop_alarm_at(struct loop *loop, uint64_t boot_ns);
+
+/* Closes all descriptors, so that a forked process can open its own. */
 void loop_close(struct loop *loop);
 
 /* Blocks until something of the above happened, `fd` (-1: none) is readable or at its end, or `deadline` has passed.

@@ -13,8 +13,29 @@
 #include "complain.h"
 #include "files.h"
 
+#define STARTED_BYTES 160
+
 static void must_write(const char *path, const char *text, enum durability durability) {
     if (!write_whole(path, text, strlen(text), durability)) give_up("can't write %s: %s", path, strerror(errno));
+}
+
+static void reserve_or_complain(const char *path, size_t length) {
+    if (!exists(path) && !reserve(path, length)) complain("no disk space for %s: %s", path, strerror(errno));
+}
+
+static const char *post_path(char *path, int next) {
+    if (next == NEXT_FINISH) snprintf(path, PATH_MAX_BYTES, "finish");
+    else snprintf(path, PATH_MAX_BYTES, "go/%03d", next);
+    return path;
+}
+
+void record_reserve(int step, const struct config *config) {
+    char path[PATH_MAX_BYTES];
+    if (exists(step_path(path, step, "exit"))) return;
+    reserve_or_complain(path, RESERVE_MAX_BYTES);
+    reserve_or_complain(step_path(path, step, "started"), STARTED_BYTES);
+    if (config->mode == BACKGROUND) reserve_or_complain(step_path(path, step, "ready"), WORD_BYTES);
+    reserve_or_complain(post_path(path, config->next), WORD_BYTES);
 }
 
 /* Field 22 of /proc/self/stat; 0 when there is no /proc. */
@@ -32,7 +53,7 @@ static uint64_t own_start_ticks(void) {
 }
 
 bool record_started(int step, uint64_t try) {
-    char path[PATH_MAX_BYTES], text[160];
+    char path[PATH_MAX_BYTES], text[STARTED_BYTES];
     int length = snprintf(text, sizeof text, "pid %d\npid_start_ticks %" PRIu64 "\ntry %" PRIu64 "\nunix_ns %" PRIu64 "\n",
                           (int)getpid(), own_start_ticks(), try, wall_ns());
     return write_whole(step_path(path, step, "started"), text, (size_t)length, QUICK);
@@ -68,7 +89,7 @@ static void make_one_line(char *message) {
 }
 
 struct text {
-    char bytes[2048];
+    char bytes[RESERVE_MAX_BYTES];
     size_t length;
 };
 
@@ -104,13 +125,18 @@ bool record_exit(int step, const struct config *config, const struct outcome *o)
     }
     char path[PATH_MAX_BYTES];
     must_write(step_path(path, step, "exit"), t.bytes, config->next == NEXT_FINISH ? DURABLE : QUICK);
+    if (o->tries == 0) release(step_path(path, step, "started"));
+    if (config->mode == BACKGROUND) release(step_path(path, step, "ready"));
     return failed;
 }
 
 void post(int next, const char *word) {
-    char path[PATH_MAX_BYTES] = "finish", there[WORD_BYTES], text[WORD_BYTES + 1];
-    if (next != NEXT_FINISH) snprintf(path, sizeof path, "go/%03d", next);
-    if (read_word(path, there, sizeof there)) return;
+    char path[PATH_MAX_BYTES], there[WORD_BYTES], text[WORD_BYTES + 1];
+    post_path(path, next);
+    if (read_word(path, there, sizeof there)) {
+        release(path);
+        return;
+    }
     snprintf(text, sizeof text, "%s\n", word);
     must_write(path, text, QUICK);
 }

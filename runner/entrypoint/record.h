@@ -23,6 +23,10 @@ struct outcome {
     char message[512];
 };
 
+/* Takes the disk space now that the step's records will need, so that a step that fills the disk can still be told of.
+   Where there is none to be had already, its records come to an error of their own. */
+void record_reserve(int step, const struct config *config);
+
 /* Records that the calling process is about to become the step's command. False with errno. Doesn't allocate. */
 bool record_started(int step, uint64_t try);
 

@@ -13,11 +13,32 @@
 
 #include "clock.h"
 #include "complain.h"
+#include "crash.h"
 #include "step.h"
 
 static struct run run; /* one a process; the last duty has to find it */
 
+/* Whoever of the attempt's entrypoints is first tells the others, and step-ctl, by the word. */
+static void end_fenced(struct run *r) {
+    static const char word[] = "fenced\n";
+    snprintf(r->cancel, sizeof r->cancel, "fenced");
+    if (!write_once("cancel", word, sizeof word - 1) && errno != EEXIST)
+        complain("can't write cancel: %s", strerror(errno)); /* each of us ends its own steps all the same */
+}
+
+static void look_at_fence(struct run *r) {
+    uint64_t contact = fence_last_contact(&r->fence), now = boot_ns();
+    uint64_t end_at = after_ms(contact, r->fence.end_ms), kill_at = after_ms(contact, r->fence.kill_ms);
+    r->overdue |= now >= kill_at;
+    if (now >= end_at && !r->cancel[0]) end_fenced(r);
+    if (!r->overdue) loop_alarm_at(&r->loop, now < end_at ? end_at : kill_at);
+}
+
 void look(struct run *r) {
+    if (r->loop.alarmed) {
+        r->loop.alarmed = false;
+        look_at_fence(r);
+    }
     if (r->loop.changed) {
         r->loop.changed = false;
         char word[WORD_BYTES];
@@ -152,9 +173,13 @@ static bool applies(enum condition condition, bool failed) {
 
 static void take_turn(struct run *r, struct turn_of *turn) {
     struct outcome outcome;
+    crash_point("entrypoint.after-turn-before-start", getpid());
     step_run(r, turn->step, turn->config, &outcome, post_on, turn);
+    crash_point("entrypoint.after-command-before-exit", getpid());
     if (strcmp(outcome.state, "cancelled") == 0) outcome.killed_for = cancel_reason(r);
     turn->failed |= record_exit(turn->step, turn->config, &outcome);
+    if (turn->config->next == NEXT_FINISH) crash_point("entrypoint.after-last-exit-before-finish", getpid());
+    else crash_point("entrypoint.after-exit-before-go", getpid());
     if (r->cancel[0]) post_cancelled(turn->config);
     else post_on(turn); /* again, for a background step that had been ready: it changes nothing */
 }
@@ -195,6 +220,7 @@ static void fork_supervisor(struct run *r, int step, const struct config *config
     loop_close(&r->loop);
     loop_open(&r->loop);
     loop_watch(&r->loop);
+    r->loop.alarmed = r->fence.up;
     if (getppid() != parent) r->loop.ended_by = SIGTERM; /* it died before it could be noticed */
     do_step(r, step, config);
     exit(0);
@@ -218,10 +244,18 @@ int run_steps(const char *directory, const int *steps, size_t count, bool tee) {
     if (run.nothing < 0) give_up("can't open /dev/null: %s", strerror(errno));
     if (tee) tee_open(&run.tee);
     loop_watch(&run.loop);
+    fence_read(&run.fence);
+    run.loop.alarmed = run.fence.up;
     for (size_t i = 0; i < count; i++) {
         struct config config;
         config_read(steps[i], &config);
         remember_mode(steps[i], &config);
+        record_reserve(steps[i], &config);
+        config_free(&config);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct config config;
+        config_read(steps[i], &config);
         if (config.mode == BACKGROUND && i + 1 < count) fork_supervisor(&run, steps[i], &config);
         else do_step(&run, steps[i], &config);
         config_free(&config);

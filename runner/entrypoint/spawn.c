@@ -113,7 +113,6 @@ static _Noreturn void become(struct launch *l) {
 static void explain(const struct launch *l, struct spawned *out) {
     const struct program *p = l->program;
     const char *name = p->argv[0], *why = strerror(l->error);
-    out->unrecorded = l->failed_at == STAGE_RECORD;
     switch (l->failed_at) {
     case STAGE_CGROUP: refuse(out, 126, "Can't join the cgroup %s: %s", p->cgroups[l->failed_cgroup], why); return;
     case STAGE_CWD: refuse(out, 126, "Can't enter the working directory %s: %s", p->cwd, why); return;

@@ -22,7 +22,6 @@ struct program {
 struct spawned {
     pid_t pid;         /* 0: not started */
     int code;          /* then 127 for a command that isn't there, 126 for one that can't be run, as shells have it */
-    bool unrecorded;   /* then: before_exec failed, which is no fault of the command */
     char message[400]; /* then: why, and what to do */
 };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,15 +27,25 @@ static void empty_outputs(int step) {
             complain("can't empty %s before a further try: %s", path, strerror(errno));
 }
 
+/* The kernel may kill one process of a step and let the shell above it go on, to any end: `cmd || true` even to a good one.
+   The exit code counts as it is; the message always says what happened on the way. */
+static void tell_memory(struct outcome *o, uint64_t kills) {
+    char ended[320];
+    if (strcmp(o->state, "exited") == 0 && !o->message[0]) snprintf(ended, sizeof ended, "it exited with %d", o->code);
+    else if (strcmp(o->state, "signaled") == 0) snprintf(ended, sizeof ended, "it was ended by signal %d", o->signal);
+    else snprintf(ended, sizeof ended, "%.319s", o->message);
+    char limit[48] = "";
+    if (o->usage.limit_bytes) snprintf(limit, sizeof limit, " of %" PRIu64 " MiB allowed", o->usage.limit_bytes >> 20);
+    snprintf(o->message, sizeof o->message, "Out of memory: %" PRIu64 " of the step's processes killed, at its peak %" PRIu64 " MiB%s; %s",
+             kills, o->usage.peak_bytes >> 20, limit, ended);
+}
+
 static void take_usage(struct step *s, struct outcome *o) {
     uint64_t kills_before = o->usage.oom_kills;
     o->usage = usage_read(s->config, &s->run->children);
-    bool killed = o->signal == SIGKILL || o->code == 128 + SIGKILL;
-    if (s->ending == NOT_ENDING && killed && o->usage.oom_kills > kills_before) {
-        o->killed_for = "memory";
-        o->went_well = false;
-        snprintf(o->message, sizeof o->message, "Killed for memory: the step took more than it may have");
-    }
+    if (o->usage.oom_kills <= kills_before) return;
+    tell_memory(o, o->usage.oom_kills - kills_before);
+    if (s->ending == NOT_ENDING && !o->went_well) o->killed_for = "memory";
 }
 
 /* What its env.out says counts as much as its exit code. */
@@ -60,6 +71,7 @@ static void give_up_tries(const struct step *s, struct outcome *o) {
 }
 
 static void finish_log(struct step *s, struct outcome *o) {
+    log_tell_dropped(&s->log);
     o->log_bytes = s->log.size;
     o->log_dropped = s->log.dropped;
     if (s->log.failed && !o->message[0])

@@ -5,6 +5,7 @@
 
 #include "children.h"
 #include "config.h"
+#include "fence.h"
 #include "loop.h"
 #include "record.h"
 #include "tee.h"
@@ -16,6 +17,8 @@ struct run {
     struct tee tee;
     int nothing;             /* /dev/null */
     char cancel[WORD_BYTES]; /* the word of `cancel`, or "cancel" for a signal of our own; empty: neither came */
+    struct fence fence;
+    bool overdue;            /* the fence's time is over: nothing of the attempt may run any more */
     bool finished;           /* `finish` is there */
 };
 

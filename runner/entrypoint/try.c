@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "complain.h"
+#include "crash.h"
 #include "spawn.h"
 
 #define DRAIN_MS 200     /* for a daemon that holds the pipe to say its last words */
@@ -24,7 +25,9 @@ struct start {
 
 static bool write_started(void *context) {
     const struct start *start = context;
-    return record_started(start->step, start->try);
+    bool written = record_started(start->step, start->try);
+    crash_point("entrypoint.after-started-before-exec", getppid());
+    return written;
 }
 
 static struct program program_of(const struct step *s, char **argv, int output) {
@@ -54,8 +57,8 @@ static bool start_command(struct step *s, struct outcome *o) {
     close(pipe[1]);
     s->pipe = pipe[0];
     s->run->children.command = (struct child){.pid = new.pid};
-    if (new.unrecorded) give_up("step %03d: %s", s->number, new.message);
     if (new.pid) {
+        crash_point("entrypoint.after-exec", getpid());
         o->tries++;
         return true;
     }
@@ -69,7 +72,7 @@ static bool start_command(struct step *s, struct outcome *o) {
 
 static void begin_ending(struct step *s, enum ending why, uint64_t now) {
     s->ending = why;
-    s->kill_at = after_ms(now, s->config->grace_ms);
+    s->kill_at = s->run->overdue ? now : after_ms(now, s->config->grace_ms);
     kill(-s->run->children.command.pid, SIGTERM); /* fails only when the whole group is gone already */
 }
 
@@ -127,7 +130,7 @@ static bool group_is_gone(const struct step *s) {
 
 /* The command has ended. When we asked for it, the rest of its group has the same grace to end as it had. */
 static bool is_over(const struct step *s, uint64_t now) {
-    if (now >= s->kill_at) return true;
+    if (now >= s->kill_at || (s->ending != NOT_ENDING && s->run->overdue)) return true;
     return s->run->children.command.ended && (s->ending == NOT_ENDING || group_is_gone(s));
 }
 
@@ -169,7 +172,8 @@ static void supervise(struct step *s) {
 
 static size_t clean_up(struct step *s) {
     uint64_t drained_by = after_ms(mono_ns(), DRAIN_MS);
-    while (s->run->children.command.ended && s->pipe >= 0 && mono_ns() < drained_by) wait_and_take(s, drained_by);
+    while (s->run->children.command.ended && s->pipe >= 0 && !s->run->overdue && mono_ns() < drained_by)
+        wait_and_take(s, drained_by);
     size_t left = leave_none(&s->run->children);
     if (s->pipe >= 0) {
         log_copy(&s->log, s->pipe); /* what the killed had written still stands in the pipe */
@@ -242,6 +246,7 @@ void try_run(struct step *s, struct outcome *o) {
     s->timeout_at = s->config->timeout_ms ? after_ms(now, s->config->timeout_ms) : NEVER;
     s->ready_by = after_ms(now, s->config->ready_timeout_ms);
     if (!start_command(s, o)) return;
+    log_reserve(&s->log); /* now that the command runs, it costs it no time */
     supervise(s);
     size_t left = clean_up(s);
     tell_status(s, o);

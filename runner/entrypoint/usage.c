@@ -56,16 +56,27 @@ static bool read_cpu(const char *dir, struct usage *u) {
     return true;
 }
 
+/* The limit that holds for a group: v1 tells it; in v2 it is its own, or that of the attempt's group above it. */
+static uint64_t memory_limit(const char *dir) {
+    uint64_t limit;
+    char above[4000];
+    if (number_in(dir, "memory.stat", "hierarchical_memory_limit", &limit)) return limit;
+    if (number_in(dir, "memory.max", NULL, &limit)) return limit;
+    snprintf(above, sizeof above, "%s/..", dir);
+    return number_in(above, "memory.max", NULL, &limit) ? limit : 0;
+}
+
 static bool read_memory(const char *dir, struct usage *u) {
     bool peak = number_in(dir, "memory.peak", NULL, &u->peak_bytes) ||
                 number_in(dir, "memory.max_usage_in_bytes", NULL, &u->peak_bytes);
     bool kills = number_in(dir, "memory.events", "oom_kill", &u->oom_kills) ||
                  number_in(dir, "memory.oom_control", "oom_kill", &u->oom_kills);
+    if (kills) u->limit_bytes = memory_limit(dir);
     return peak || kills;
 }
 
 struct usage usage_read(const struct config *config, const struct children *children) {
-    struct usage u = {children->user_us, children->system_us, children->peak_bytes, 0, false};
+    struct usage u = {.user_us = children->user_us, .system_us = children->system_us, .peak_bytes = children->peak_bytes};
     for (size_t i = 0; i < config->cgroup_count; i++) {
         bool cpu = read_cpu(config->cgroups[i], &u), memory = read_memory(config->cgroups[i], &u);
         if (cpu || memory) u.from_cgroup = true;

@@ -8,7 +8,7 @@
 #include "config.h"
 
 struct usage {
-    uint64_t user_us, system_us, peak_bytes, oom_kills;
+    uint64_t user_us, system_us, peak_bytes, oom_kills, limit_bytes; /* limit: of its memory, 0 when none is known */
     bool from_cgroup;
 };
 

@@ -32,10 +32,11 @@ class Attempt(Model):
     accepted_unix_ns: int
     ready_unix_ns: int | None = None
     """When the workspace was ready, if the edge made it so itself: there is no source to fetch."""
+    boot_id: str | None = None
+    """Of the machine when the attempt was laid out: after a restart of the machine nothing of it is begun or gone on
+    with, since what its steps left may be incomplete."""
     deadline_boot_ns: int
     """The job's timeout on this machine's CLOCK_BOOTTIME."""
-    contact_file: Path
-    """Where the edge notes when the hub last answered it (CLOCK_BOOTTIME, ns): what `rerun-fenced` goes by."""
     entrypoint: Path
     """The binary; its `guard` is what helper commands of step-ctl run under."""
     helper_env: dict[str, str] = Field(default_factory=dict)

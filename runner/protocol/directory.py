@@ -1,5 +1,6 @@
 """Paths of an attempt directory, and whole-file reads and writes."""
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,21 +9,25 @@ from pathlib import Path
 from runner.protocol.words import CancelWord
 
 PROTOCOL = 1
+RESERVED_BYTES = 1024
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _reserved(path: Path) -> Path:
+    """RESERVED_BYTES written at the start, to become `path` should the disk be full then."""
+    return path.with_name(f".{path.name}.reserved")
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace `path` so that no reader sees a part of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-    beside.replace(path)
+    _write_beside(path, data, mode).replace(path)
 
 
 def write_once(path: Path, data: bytes) -> bool:
     """Write `path` unless it exists; of several writers one wins and is told so."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(data)
+    if path.exists():
+        return False
+    beside = _write_beside(path, data)
     try:
         os.link(beside, path)
     except FileExistsError:
@@ -30,6 +35,26 @@ def write_once(path: Path, data: bytes) -> bool:
     finally:
         beside.unlink()
     return True
+
+
+def _write_beside(path: Path, data: bytes, mode: int = 0o644) -> Path:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        if error.errno not in _NO_ROOM or len(data) > RESERVED_BYTES:
+            raise
+        try:
+            _reserved(path).rename(beside)
+        except FileNotFoundError:
+            raise error from None
+        with beside.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+    return beside
 
 
 def read_whole(path: Path) -> bytes | None:
@@ -110,6 +135,12 @@ class AttemptDir:
     def source(self) -> Path:
         """step-ctl's own record of the workspace: `state ok|failed|error`, `why`, `ready_unix_ns`."""
         return self.step(0, "source")
+
+    def reserve(self) -> None:
+        """Take the disk space for what ends an attempt: that goes through on a full disk too."""
+        for path in (self.cancel, self.told, self.source):
+            _reserved(path).write_bytes(b" " * RESERVED_BYTES)
+        self.teller_lock.write_bytes(b" " * RESERVED_BYTES)
 
     def end(self, word: CancelWord) -> bool:
         """Ask every entrypoint to end its steps. The first word stands; False when there is one already."""

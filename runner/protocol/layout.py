@@ -12,6 +12,7 @@ from pathlib import Path
 from runner.protocol.directory import PROTOCOL, AttemptDir
 from shared.errors import Rejected
 from shared.ids import Epoch, JobId, TenantId
+from shared.job_spans import step_context
 from shared.spec import JobSpec, Step, step_name
 
 OUT_FILES = ("env.out", "output.out", "summary.out")
@@ -24,6 +25,22 @@ class Unrunnable(Rejected):
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Of an attempt under `rerun-fenced`."""
+
+    contact_file: Path
+    """Where the edge notes its last contact with the hub (CLOCK_BOOTTIME, ns)."""
+    since_boot_ns: int
+    """The contact known when the attempt is laid out."""
+    seconds: float
+    """Without contact for so long, nothing of the attempt is left."""
+
+    def grace_ms(self, wanted_ms: int) -> int:
+        """What a fenced attempt's steps get, whoever ends them: so much sooner the fence begins to end it."""
+        return min(wanted_ms, round(self.seconds * 500))
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the attempt runs, and within what bounds."""
 
@@ -33,6 +50,7 @@ class Place:
     grace_ms: int = 10_000
     log_limit_bytes: int = 0
     cgroups: Mapping[int, Sequence[Path]] = field(default_factory=dict)
+    fence: Fence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,8 @@ def layout(spec: JobSpec, whose: Whose, place: Place) -> list[PlannedFile]:
     Raises Unrunnable for what no validation could see.
     """
     files = [PlannedFile("protocol", f"{PROTOCOL}\n".encode())]
+    if place.fence is not None:
+        files.append(PlannedFile("fence", _fence(place.fence, place)))
     for number, step in enumerate(spec.steps, start=1):
         files += _step_files(spec, number, step, whose, place)
     if spec.source == "none":
@@ -89,6 +109,21 @@ def _step_files(spec: JobSpec, number: int, step: Step, whose: Whose, place: Pla
     return files
 
 
+def _fence(fence: Fence, place: Place) -> bytes:
+    kill_ms = round(fence.seconds * 1000)
+    pairs = {
+        "contact": fence.contact_file,
+        "since_boot_ns": fence.since_boot_ns,
+        "end_ms": kill_ms - _grace_ms(place),
+        "kill_ms": kill_ms,
+    }
+    return "".join(f"{key} {value}\n" for key, value in pairs.items()).encode()
+
+
+def _grace_ms(place: Place) -> int:
+    return place.grace_ms if place.fence is None else place.fence.grace_ms(place.grace_ms)
+
+
 def _script(text: str) -> bytes:
     return (text if text.endswith("\n") else text + "\n").encode()
 
@@ -115,7 +150,7 @@ def _config(spec: JobSpec, number: int, step: Step, place: Place) -> bytes:
         ("if", step.if_.removesuffix("()")),
         ("cwd", cwd),
         ("timeout_ms", round(step.timeout * 1000) if step.timeout else 0),
-        ("grace_ms", place.grace_ms),
+        ("grace_ms", _grace_ms(place)),
         ("continue_on_error", int(step.continue_on_error)),
         ("retry", step.retry),
         ("log_limit_bytes", place.log_limit_bytes),
@@ -144,8 +179,9 @@ def _environment(spec: JobSpec, number: int, step: Step, whose: Whose, place: Pl
         "OVERSPILL_WORKSPACE": str(directory.work),
         "TMPDIR": str(directory.tmp),
     }
-    if whose.traceparent is not None:
-        platform["TRACEPARENT"] = whose.traceparent
+    context = step_context(whose.traceparent, whose.job, whose.epoch, number)
+    if context is not None:
+        platform["TRACEPARENT"] = context
     return {**place.environment, **platform, **spec.env, **step.env}
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 # nats-py imports aiohttp for websockets only, and that alone costs more than the rest of this process.
@@ -13,6 +14,7 @@ sys.modules.setdefault("aiohttp", None)  # type: ignore[arg-type]
 
 from runner.step_ctl.wiring import serve  # noqa: E402
 from shared.run import run_service  # noqa: E402
+from shared.telemetry import TelemetrySettings  # noqa: E402
 
 USAGE_ERROR = 2
 
@@ -20,6 +22,8 @@ USAGE_ERROR = 2
 def _attempt_dir(arguments: argparse.Namespace) -> Path | None:
     if arguments.directory is not None:
         return Path(arguments.directory)
+    if TelemetrySettings().traces_address is not None:
+        import_module("shared.exporting")  # a third of a second: while nobody waits
     line = sys.stdin.readline().rstrip("\n")
     return Path(line) if line else None
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
 from runner.protocol.attempt import Attempt
-from shared.bus import CE_TYPE, Bus
-from shared.errors import Rejected, Unavailable, WrongSequence
+from shared.bus import CE_TYPE, Bus, Stored
+from shared.cancelling import cancels, heed_cancel
+from shared.errors import OutcomeUnknown, Rejected, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptFact
 from shared.facts.log import LogChunk
 from shared.flow import Ask, Evt, LogTo
@@ -19,6 +22,10 @@ log = structlog.get_logger()
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 3.0
 CHUNKS_IN_FLIGHT = 24
+CHUNK_SECONDS = 60.0
+"""How long a chunk's confirmation may take: a bus with much to do must not be given everything twice. What was under
+way when the connection broke is sent again as soon as it is back.
+"""
 
 
 class Reconnects:
@@ -26,9 +33,31 @@ class Reconnects:
 
     def __init__(self, bus: Bus) -> None:
         self.next = asyncio.Event()
+        self._asked: set[asyncio.Future[Stored]] = set()
+        self._broken: set[asyncio.Future[Stored]] = set()
         bus.on_reconnect(self._on_reconnect)
 
+    @contextmanager
+    def ending(self, asked: "asyncio.Future[Stored]") -> Iterator[None]:
+        """An answer that was awaited when the connection broke never comes: `asked` ends as Unavailable."""
+        already = cancels()
+        self._asked.add(asked)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if asked not in self._broken:
+                asked.cancel()
+                raise
+            heed_cancel(already)
+            raise OutcomeUnknown(what="publishing", why="the connection broke") from None
+        finally:
+            self._asked.discard(asked)
+            self._broken.discard(asked)
+
     def _on_reconnect(self) -> None:
+        for asked in self._asked:
+            if asked.cancel():
+                self._broken.add(asked)
         self.next.set()
         self.next = asyncio.Event()
 
@@ -115,16 +144,22 @@ class Courier:
             "ce-id": f"{grant.job}-{grant.epoch}-{identity}",
         }
 
-    async def send(self, step: int, chunk: LogChunk) -> None:
-        """One try. Raises Unavailable."""
+    async def send(self, step: int, chunk: LogChunk, again: int = 0) -> None:
+        """One try. `again`: how often all of this was lost after it had arrived. Raises Unavailable."""
         grant = self._attempt.grant
+        about = f"{step}-{chunk.offset}-{len(chunk.data)}-{int(chunk.last)}" + (f"-{again}" if again else "")
         async with self._chunk_slots:
-            await self._bus.publish(
-                LogTo(grant.tenant, grant.job, grant.epoch, step),
-                chunk.data,
-                headers=chunk.headers(),
-                message_id=f"{self._attempt.nonce}-log-{step}-{chunk.offset}-{len(chunk.data)}-{int(chunk.last)}",
+            publishing = asyncio.ensure_future(
+                self._bus.publish(
+                    LogTo(grant.tenant, grant.job, grant.epoch, step),
+                    chunk.data,
+                    headers=chunk.headers(),
+                    message_id=f"{self._attempt.nonce}-log-{about}",
+                    timeout_seconds=CHUNK_SECONDS,
+                )
             )
+            with self._reconnects.ending(publishing):
+                await publishing
 
     async def ask_durable(self, asked: DurableAsked) -> DurableTold:
         """Raises Unavailable, OverspillError."""

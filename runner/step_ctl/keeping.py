@@ -2,18 +2,20 @@
 once.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from runner.protocol.attempt import Attempt
+from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole, write_whole
 from runner.step_ctl.artifacts import ArtifactTooLarge, find, pack
+from runner.step_ctl.aside import aside
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.platform_log import PlatformLog
 from runner.step_ctl.policy import Verdict
 from runner.step_ctl.transfer import TransferRefused, upload
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected, Unavailable
 from shared.facts.step import ArtifactStored
 from shared.lifecycle import Reason
@@ -54,7 +56,9 @@ class Keeper:
             number = self._attempt.grant.spec.artifacts.index(artifact)
             worse = await self._keep_one(number, artifact)
             if worse is not None and verdict.outcome == "succeeded":
-                verdict = Verdict(worse.outcome, worse.reason, worse.message, None, verdict.exit_code)
+                # The last exit code is recorded: an error that names its step is not run again.
+                last = len(self._attempt.grant.spec.steps) if worse.outcome == "error" else None
+                verdict = Verdict(worse.outcome, worse.reason, worse.message, last, verdict.exit_code)
         return verdict
 
     async def _keep_one(self, number: int, artifact: Artifact) -> Verdict | None:
@@ -62,12 +66,19 @@ class Keeper:
         done = self._directory.step(0, f"artifact-{number}.json")
         known = read_whole(done)
         if known is None:
+            if of_former_boot(self._attempt.boot_id):
+                why = f"the machine was restarted before artifact {artifact.name!r} was stored: its files may be cut"
+                return self._complain("error", Reason.MACHINE_LOST, why)
             try:
                 fact = await self._store(number, artifact)
             except (ArtifactTooLarge, Rejected, TransferRefused) as error:
                 return self._complain("failed", Reason.ARTIFACT_MISSING, str(error))
             except OverspillError as error:
                 return self._complain("error", Reason.OBJECT_STORE_UNAVAILABLE, str(error))
+            except OSError as error:
+                message = f"Artifact {artifact.name!r}: the machine could not pack it: {error}"
+                return self._complain("error", Reason.SETUP_FAILED, message)
+            crash_point("step-ctl.after-upload-before-telling")
             if fact is None:
                 paths = ", ".join(artifact.paths)
                 message = f"Artifact {artifact.name!r}: nothing in the workspace matches {paths}"
@@ -84,14 +95,14 @@ class Keeper:
 
     async def _store(self, number: int, artifact: Artifact) -> ArtifactStored | None:
         began = time.monotonic()
-        matches = await asyncio.to_thread(find, self._directory.work, artifact.paths)
+        matches = await aside(find, self._directory.work, artifact.paths)
         for line in matches.left_out:
             self._platform.line(f"Artifact {artifact.name!r}: {line}; left out")
         if not matches.paths:
             return None
         target = self._directory.step(0, f"artifact-{number}.tar.gz")
         try:
-            packed = await asyncio.to_thread(pack, self._directory.work, matches.paths, target, artifact.name)
+            packed = await aside(pack, self._directory.work, matches.paths, target, artifact.name)
             presigned = await self._upload(artifact.name, target)
         finally:
             target.unlink(missing_ok=True)
@@ -120,7 +131,7 @@ class Keeper:
         while True:
             try:
                 address = await self._address(name)
-                await asyncio.to_thread(upload, address, source)
+                await aside(upload, address, source)
             except Unavailable as error:
                 if time.monotonic() >= until:
                     raise

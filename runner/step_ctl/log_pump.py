@@ -14,7 +14,8 @@ import structlog
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.log_times import LogTimes
 from runner.step_ctl.masking import Mask
-from shared.errors import Unavailable
+from shared.crash_points import crash_point
+from shared.errors import StreamFull, Unavailable
 from shared.facts.log import CHUNK_LIMIT_BYTES, LogChunk
 
 log = structlog.get_logger()
@@ -22,6 +23,9 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 0.08
 """The first byte that waits never waits longer before it is sent."""
 WINDOW = 8
+"""Chunks under way at most."""
+SLOW_SECONDS = 1.0
+"""A chunk that takes longer says that the bus has much to do: fewer are under way then, one at least."""
 HASH_BLOCK_BYTES = 1_048_576
 
 
@@ -39,7 +43,10 @@ class LogPump:
         self._fd = -1
         self._ended = False
         self._sent_last = False
+        self._round = 0
+        self._refused_since: float | None = None
         self._due: float | None = None
+        self._window = WINDOW
         self._under_way: deque[tuple[LogChunk, asyncio.Task[None]]] = deque()
         self._hash = hashlib.sha256()
         self._hashed = 0
@@ -49,10 +56,19 @@ class LogPump:
         self._ended = True
         self.grown.set()
 
+    def refused_for(self, now: float) -> float:
+        """Seconds since which the stream has had no room for this log; 0 while it takes chunks."""
+        return 0.0 if self._refused_since is None else now - self._refused_since
+
     def rewind(self, offset: int) -> None:
         """Send again from `offset` on. For a pump that doesn't run."""
         self._at = offset
         self._sent_last = False
+
+    def send_again(self, offset: int) -> None:
+        """Like `rewind`, for what the stream has had and lost, or the store: under ids that it has not seen."""
+        self._round += 1
+        self.rewind(offset)
 
     async def run(self) -> int:
         """Until the stream has the last chunk. Returns the log's length."""
@@ -63,14 +79,15 @@ class LogPump:
             while True:
                 self.grown.clear()
                 if (arrived := self._take_arrived()) is not None:
+                    crash_point("step-ctl.mid-log")
                     patience.reset()
                     if arrived.last:
                         return arrived.end
                 elif self._failed():
                     await self._step_back()
                     await patience.pause()
-                elif len(self._under_way) < WINDOW and (chunk := self._cut()) is not None:
-                    task = asyncio.create_task(self._courier.send(self.step, chunk))
+                elif len(self._under_way) < self._window and (chunk := self._cut()) is not None:
+                    task = asyncio.create_task(self._send(chunk))
                     task.add_done_callback(self._wake)
                     self._under_way.append((chunk, task))
                 else:
@@ -78,6 +95,13 @@ class LogPump:
         finally:
             await self._drop_under_way()
             self._close()
+
+    async def _send(self, chunk: LogChunk) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await self._courier.send(self.step, chunk, self._round)
+        is_slow = clock() - began > SLOW_SECONDS
+        self._window = max(1, self._window // 2) if is_slow else min(WINDOW, self._window + 1)
 
     def _close(self) -> None:
         self._times.close()
@@ -92,6 +116,7 @@ class LogPump:
         if not task.done() or task.exception() is not None:
             return None
         self._under_way.popleft()
+        self._refused_since = None
         return chunk
 
     def _failed(self) -> bool:
@@ -103,6 +128,8 @@ class LogPump:
         error = task.exception()
         if not isinstance(error, Unavailable) and error is not None:
             raise error
+        if self._refused_since is None and isinstance(error, StreamFull):
+            self._refused_since = asyncio.get_running_loop().time()
         log.info("log_waits", step=self.step, offset=chunk.offset, why=str(error))
         await self._drop_under_way()
         self.rewind(chunk.offset)
@@ -130,6 +157,9 @@ class LogPump:
                 self._due = now + FLUSH_SECONDS
             if now < self._due:
                 return None
+        if ended and available <= CHUNK_LIMIT_BYTES and self._under_way:
+            # The end must not overtake a chunk that the bus refuses for now: it would look as if that were lost.
+            return None
         self._due = None
         return self._read(size, ended=ended)
 
@@ -143,13 +173,14 @@ class LogPump:
         last = whole and cut == self._at + len(data)
         data = data[: cut - self._at]
         begin, self._at = self._at, self._at + len(data)
-        if self._at > self._hashed:
+        if begin <= self._hashed < self._at:
             self._hash.update(data[self._hashed - begin :])
             self._hashed = self._at
         if not last:
-            return LogChunk(begin, data, times)
+            return LogChunk(begin, data, times, written_bytes=size)
         self._sent_last = True
-        return LogChunk(begin, data, times, self._at, self._hash.hexdigest())
+        # A file cut short by a loss of power no longer has what was sent of it: its sum isn't known.
+        return LogChunk(begin, data, times, self._at, self._hash.hexdigest() if self._hashed == self._at else None)
 
     def _size(self) -> int:
         if self._fd < 0:
@@ -170,7 +201,7 @@ class LogPump:
 
     async def _wait(self) -> None:
         """Until the log has grown, the oldest chunk under way has arrived or failed, or what waits is due."""
-        due = self._due if len(self._under_way) < WINDOW else None
+        due = self._due if len(self._under_way) < self._window else None
         with suppress(TimeoutError):
             async with asyncio.timeout_at(due):
                 await self.grown.wait()

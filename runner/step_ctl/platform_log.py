@@ -4,7 +4,11 @@ import os
 import time
 from pathlib import Path
 
+import structlog
+
 from runner.step_ctl.log_times import RECORD
+
+log = structlog.get_logger()
 
 LIMIT_BYTES = 8 * 2**20
 
@@ -31,6 +35,14 @@ class PlatformLog:
         else:
             offset = self._size
             self._size += len(data)
+        try:
+            self._append(data, offset)
+        except OSError as error:
+            # What could be said of a full disk finds no room there; the verdict says it.
+            self._size = os.fstat(self._log).st_size
+            log.warning("platform_log_not_written", why=str(error), bytes=len(data))
+
+    def _append(self, data: bytes, offset: int) -> None:
         os.write(self._log, data)
         os.write(self._index, RECORD.pack(offset, time.time_ns()))
 

@@ -100,7 +100,9 @@ def _of_source(seen: Seen) -> Verdict | None:
         case "failed":
             return Verdict("failed", Reason.SOURCE_UNAVAILABLE, why)
         case "error":
-            return Verdict("error", Reason.OBJECT_STORE_UNAVAILABLE, why)
+            reason = seen.source.get("reason")
+            known = reason == Reason.SETUP_FAILED.value
+            return Verdict("error", Reason.SETUP_FAILED if known else Reason.OBJECT_STORE_UNAVAILABLE, why)
         case _:
             return None
 
@@ -151,6 +153,17 @@ _ENDINGS: dict[str, tuple[Outcome, Reason, str]] = {
         "no contact with the hub for {attempt.fence_seconds:g} s; on-lost: rerun-fenced ends the attempt then",
     ),
 }
+
+
+def ended_while_keeping(seen: Seen, attempt: Attempt, verdict: Verdict) -> Verdict:
+    """What `cancel` makes of a verdict whose artifacts were being stored: success it is none without them."""
+    if verdict.outcome != "succeeded":
+        return verdict
+    outcome, reason, message = _ENDINGS.get(seen.cancel or "cancel", _ENDINGS["cancel"])
+    told = message.format(attempt=attempt)
+    return Verdict(
+        outcome, reason, f"{told}; ended while artifacts were stored".removeprefix("; "), None, verdict.exit_code
+    )
 
 
 def _of_lost_step(seen: Seen, code: int | None) -> Verdict | None:

@@ -1,6 +1,6 @@
 """What an attempt directory says at one instant, as frozen values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from runner.protocol.directory import AttemptDir, read_fields, read_word
@@ -134,3 +134,12 @@ def read(directory: AttemptDir, background: tuple[bool, ...], before: Seen | Non
         cancel=cancel,
         source=read_fields(directory.source) or {},
     )
+
+
+def cut_logs(directory: AttemptDir, seen: Seen) -> Iterator[tuple[int, int]]:
+    """(step, bytes) of logs that have less than their exit record says: a loss of power spares what was synced."""
+    for step in seen.steps:
+        log = directory.step(step.number, "log")
+        missing = (step.exit.log_bytes if step.exit is not None else 0) - (log.stat().st_size if log.exists() else 0)
+        if missing > 0:
+            yield step.number, missing

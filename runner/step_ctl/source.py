@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import shutil
 import tarfile
 import time
@@ -10,17 +11,22 @@ from pathlib import Path
 from typing import Literal
 
 from runner.protocol.attempt import Attempt
-from runner.protocol.directory import AttemptDir, read_fields, write_once, write_whole
+from runner.protocol.directory import RESERVED_BYTES, AttemptDir, read_fields, write_once, write_whole
+from runner.step_ctl.aside import aside
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.guarded import run_guarded
 from runner.step_ctl.platform_log import PlatformLog
 from runner.step_ctl.transfer import TransferRefused, download
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Rejected, Unavailable
+from shared.lifecycle import Reason
 from shared.requests import UrlsAsked
 from shared.spec import GitSource, TreeSource
+from shared.telemetry import span
 
 PATIENCE_SECONDS = 120.0
 """How long an object store that can't be reached is asked again."""
+MACHINES_DOING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 MAX_MEMBERS = 2_000_000
 
 
@@ -37,6 +43,8 @@ class Fetched:
 
     state: Literal["ok", "failed", "error"]
     why: str = ""
+    reason: Reason = Reason.OBJECT_STORE_UNAVAILABLE
+    """Of an error."""
 
 
 async def provide(directory: AttemptDir, attempt: Attempt, courier: Courier, platform: PlatformLog) -> None:
@@ -46,12 +54,17 @@ async def provide(directory: AttemptDir, attempt: Attempt, courier: Courier, pla
         return
     known = read_fields(directory.source)
     if known is None:
-        fetched = await _fetch(directory, attempt, courier, platform)
+        with span("fetch source"):
+            fetched = await _fetch(directory, attempt, courier, platform)
         if fetched.state != "ok":
             platform.line(f"The source could not be fetched: {fetched.why}")
         why = " ".join(fetched.why.split())
-        write_whole(directory.source, f"state {fetched.state}\nwhy {why}\nready_unix_ns {time.time_ns()}\n".encode())
+        noted = (
+            f"state {fetched.state}\nreason {fetched.reason.value}\nwhy {why[:500]}\nready_unix_ns {time.time_ns()}\n"
+        )
+        write_whole(directory.source, noted.encode()[:RESERVED_BYTES])
         known = {"state": fetched.state}
+    crash_point("step-ctl.after-source-before-go")
     write_once(directory.go(1), b"ok\n" if known.get("state") == "ok" else b"failed\n")
 
 
@@ -67,6 +80,10 @@ async def _fetch(directory: AttemptDir, attempt: Attempt, courier: Courier, plat
         return Fetched("failed", str(error))
     except OverspillError as error:
         return Fetched("error", str(error))
+    except OSError as error:
+        # The machine's doing, most likely a full disk. What came of the source is in the way of all the rest.
+        await asyncio.to_thread(_empty, directory.work)
+        return Fetched("error", f"the machine could not keep it: {error}", Reason.SETUP_FAILED)
     return Fetched("ok")
 
 
@@ -102,7 +119,7 @@ async def _download(target: Path, courier: Courier, platform: PlatformLog) -> tu
             told = await courier.ask_urls(UrlsAsked(source=True))
             if told.source is None:
                 raise SourceUnusable(why="the uploaded tree is not there any more; upload it again")
-            return await asyncio.to_thread(download, told.source, target)
+            return await aside(download, told.source, target)
         except TransferRefused as error:
             raise SourceUnusable(why=str(error)) from error
         except Unavailable as error:
@@ -115,7 +132,8 @@ async def _download(target: Path, courier: Courier, platform: PlatformLog) -> tu
 def unpack(packed: Path, target: Path, limit_bytes: int) -> int:
     """Extract a .tar.gz into `target`; nothing of it can land elsewhere. Returns the number of files. Blocking.
 
-    Raises SourceUnusable for what is no archive, holds a member that leads outside, or more than `limit_bytes`.
+    Raises SourceUnusable for what is no archive, holds a member that leads outside, or more than `limit_bytes`;
+    OSError when the disk is full or broken.
     """
     files = size = 0
     try:
@@ -129,6 +147,8 @@ def unpack(packed: Path, target: Path, limit_bytes: int) -> int:
                     )
                 archive.extract(member, target, filter="data", set_attrs=True)
     except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in MACHINES_DOING:
+            raise
         raise SourceUnusable(why=f"the source can't be unpacked: {error}") from error
     return files
 

@@ -1,5 +1,5 @@
 """Tells one attempt from its directory: the steps' facts, their logs, the end. The order of the end is the promise:
-verdict when every chunk is on the bus; `told` when every byte is durable.
+verdict when every chunk is on the bus (or the bus has no room for logs); `told` when every byte is durable.
 """
 
 import asyncio
@@ -20,18 +20,23 @@ from runner.step_ctl.masking import Mask
 from runner.step_ctl.platform_log import PlatformLog
 from runner.step_ctl.policy import Outputs, Verdict
 from runner.step_ctl.reading import Seen, StepSeen
+from shared.crash_points import crash_point
 from shared.errors import OverspillError
 from shared.facts.attempt import AttemptEnded, AttemptStarted
 from shared.facts.step import StepFact, StepSummarised
+from shared.job_spans import step_span
 from shared.requests import DurableAsked
-from shared.telemetry import span
+from shared.telemetry import exporting, span, tell
 
 log = structlog.get_logger()
 
 SUMMARY_LIMIT_BYTES = 262_144
 SUMMARY_MESSAGE_BYTES = 900_000
+FULL_SECONDS = 10.0
+"""The verdict waits no longer than this for a stream of logs that is full."""
 STALLED_ASKS = 8
-"""Asked so often with no byte more durable, the rest of a log is sent again."""
+"""Asked so often with no byte more durable, the rest of a log is sent again; after twice as many the next time, for
+a store that takes nothing is helped by no repetition."""
 PLATFORM = 0
 
 
@@ -67,7 +72,9 @@ class Teller:
                     await self._run(tasks, platform)
         finally:
             platform.close()
+        crash_point("step-ctl.after-end-before-durable")
         await self._until_durable()
+        crash_point("step-ctl.after-durable-before-told")
         write_whole(self._directory.told, b"ok\n")
 
     async def _run(self, tasks: asyncio.TaskGroup, platform: PlatformLog) -> None:
@@ -78,13 +85,55 @@ class Teller:
         with suppress(asyncio.CancelledError):
             await fetching
         with span("keep artifacts"):
-            verdict = await Keeper(self._directory, self._attempt, self._courier, platform).keep(verdict)
+            verdict = await self._keep(verdict, seen, platform)
+        for number, missing in reading.cut_logs(self._directory, seen):
+            platform.line(f"Step {number}: the last {missing} bytes of its log were lost with the machine")
         if verdict.message:
             platform.line(verdict.message)
         self._pumps[PLATFORM].end()
+        await self._until_sent()
+        crash_point("step-ctl.after-logs-before-end")
+        await self._tell_end(verdict, seen)
         for step, task in self._pumping.items():
             self._lengths[step] = await task
-        await self._tell_end(verdict, seen)
+
+    async def _until_sent(self) -> None:
+        """Every chunk is on the bus, or the bus has no room for logs, and whoever waits for the verdict need not wait
+        until it has: the files are kept until every byte is durable.
+        """
+        clock = asyncio.get_running_loop().time
+        sending = set(self._pumping.values())
+        while sending:
+            _, sending = await asyncio.wait(sending, timeout=FULL_SECONDS / 4)
+            full = [step for step, pump in self._pumps.items() if pump.refused_for(clock()) >= FULL_SECONDS]
+            if full:
+                log.warning("verdict_before_logs", job=self._grant.job, steps=full)
+                return
+
+    async def _keep(self, verdict: Verdict, seen: Seen, platform: PlatformLog) -> Verdict:
+        """Store what artifacts the verdict calls for. Who ends the attempt meanwhile does not wait for the rest."""
+        keeper = Keeper(self._directory, self._attempt, self._courier, platform)
+        if seen.cancel is not None:
+            return await keeper.keep(verdict)
+        keeping = asyncio.create_task(keeper.keep(verdict))
+        ending = asyncio.create_task(self._until_cancelled(seen))
+        try:
+            await asyncio.wait((keeping, ending), return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                return keeping.result()
+            return policy.ended_while_keeping(ending.result(), self._attempt, verdict)
+        finally:
+            keeping.cancel()
+            ending.cancel()
+            await asyncio.gather(keeping, ending, return_exceptions=True)
+
+    async def _until_cancelled(self, seen: Seen) -> Seen:
+        while seen.cancel is None:
+            self._changed.clear()
+            seen = reading.read(self._directory, self._background, seen)
+            if seen.cancel is None:
+                await self._changed.wait()
+        return seen
 
     async def _tell_end(self, verdict: Verdict, seen: Seen) -> None:
         first = await self._courier.tell_end(
@@ -134,10 +183,13 @@ class Teller:
             await self._tell_once(fact, about)
         if step.exit is None or f"step-ended-{about}" in self._told:
             return
+        crash_point("step-ctl.after-exit-before-telling")
         left = self._outputs(step)
         ended = policy.step_ended(self._grant, self._names, step, left)
         if ended is not None:
             await self._tell_once(ended, about)
+            if exporting():
+                tell(step_span(self._grant.traceparent, ended))
         if summary := self._summary(step):
             await self._tell_once(summary, about)
 
@@ -206,7 +258,7 @@ class Teller:
     async def _until_durable(self) -> None:
         patience = self._courier.patience()
         waiting = dict.fromkeys(self._lengths, 0)
-        stalled = 0
+        stalled, enough = 0, STALLED_ASKS
         while waiting:
             try:
                 told = await self._courier.ask_durable(DurableAsked(steps=list(waiting), flush=True))
@@ -217,8 +269,8 @@ class Teller:
             before = sum(waiting.values())
             waiting = {step: told.durable_bytes.get(step, 0) for step in waiting if step not in told.complete}
             stalled = stalled + 1 if waiting and sum(waiting.values()) <= before else 0
-            if stalled >= STALLED_ASKS:
-                stalled = 0
+            if stalled >= enough:
+                stalled, enough = 0, 2 * enough
                 await self._send_again(waiting)
             if waiting:
                 await patience.pause()
@@ -226,5 +278,5 @@ class Teller:
     async def _send_again(self, waiting: dict[int, int]) -> None:
         for step, durable in waiting.items():
             log.warning("log_sent_again", job=self._grant.job, step=step, offset=durable)
-            self._pumps[step].rewind(durable)
+            self._pumps[step].send_again(durable)
             await self._pumps[step].run()

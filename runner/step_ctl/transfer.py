@@ -2,6 +2,7 @@
 memory.
 """
 
+import errno
 import hashlib
 import http.client
 import ssl
@@ -48,6 +49,8 @@ def _exchange(
                 connection.request(method, target, body=file, headers={"Content-Length": str(size), **headers})
         yield connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # our own disk, not the store
         raise Unavailable(what=f"the object store at {host}", why=str(error) or type(error).__name__) from error
     finally:
         connection.close()
@@ -63,7 +66,10 @@ def _check(response: http.client.HTTPResponse, what: str) -> None:
 
 
 def download(presigned: Presigned, target: Path) -> tuple[int, str]:
-    """To a new file; returns size and sha256. Raises Unavailable, TransferRefused. Blocking: for a thread."""
+    """To a new file; returns size and sha256. Blocking: for a thread.
+
+    Raises Unavailable, TransferRefused; OSError when the disk is full.
+    """
     digest, size = hashlib.sha256(), 0
     with _exchange("GET", presigned.url, presigned.headers, None) as response:
         _check(response, "to read")

@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import structlog
@@ -12,15 +12,16 @@ import structlog
 from runner.protocol.attempt import Attempt, read_attempt
 from runner.protocol.directory import AttemptDir
 from runner.step_ctl.courier import Courier
-from runner.step_ctl.guardians import keep_deadline, keep_fence
+from runner.step_ctl.guardians import keep_deadline
 from runner.step_ctl.masking import Mask
 from runner.step_ctl.teller import Teller
 from shared.adapters.nats_bus import NatsBus
 from shared.bus import Bus
+from shared.crash_points import crash_point
 from shared.credential import Credential
 from shared.errors import OverspillError, Unavailable
-from shared.flow import attempt_party
-from shared.telemetry import TelemetrySettings, continue_trace, span, telemetry
+from shared.parties import attempt_party
+from shared.telemetry import TelemetrySettings, continue_trace, is_sampled, telemetry
 
 log = structlog.get_logger()
 
@@ -38,23 +39,26 @@ async def serve(directory: Path) -> None:
     attempt_dir = AttemptDir(directory)
     with _sole_teller(attempt_dir):
         attempt = read_attempt(attempt_dir)
+        crash_point("step-ctl.after-lock-before-bus")
         grant = attempt.grant
-        with (
-            telemetry("step-ctl", TelemetrySettings()),
-            continue_trace(grant.traceparent),
-            span("attempt", attributes={"overspill.job": grant.job, "overspill.epoch": grant.epoch}),
-        ):
-            guards = [
-                asyncio.create_task(keep_deadline(attempt_dir, attempt)),
-                asyncio.create_task(keep_fence(attempt_dir, attempt)),
-            ]
+        async with _traced(grant.traceparent):
+            deadline = asyncio.create_task(keep_deadline(attempt_dir, attempt))
             try:
                 async with _connected(attempt) as bus:
                     await Teller(attempt_dir, attempt, Courier(bus, attempt), Mask()).run()
             finally:
-                for guard in guards:
-                    guard.cancel()
-                await asyncio.gather(*guards, return_exceptions=True)
+                deadline.cancel()
+                await asyncio.gather(deadline, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _traced(traceparent: str | None) -> AsyncIterator[None]:
+    """What is told belongs to the attempt; the scheduler tells the attempt's own span, whatever becomes of us."""
+    async with AsyncExitStack() as stack:
+        if is_sampled(traceparent):
+            await stack.enter_async_context(telemetry("step-ctl", TelemetrySettings(), metrics=False))
+        stack.enter_context(continue_trace(traceparent))
+        yield
 
 
 @contextmanager
@@ -68,8 +72,8 @@ def _sole_teller(directory: AttemptDir) -> Iterator[None]:
     except BlockingIOError:
         os.close(fd)
         raise AlreadyTold(directory=directory.root) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    # Cut afterwards: on a full disk the place of the last pid is kept for this one.
+    os.ftruncate(fd, os.pwrite(fd, f"{os.getpid()}\n".encode(), 0))
     try:
         yield
     finally:

@@ -2,17 +2,30 @@
 
 from collections import OrderedDict
 
+import structlog
+
 from services.cache import policy
-from services.cache.model import Marker, artifact_key, source_key, used_key
+from services.cache.model import (
+    EXPIRY_PREFIX,
+    Marker,
+    artifact_key,
+    artifacts_prefix,
+    source_key,
+    tenant_prefix,
+    used_key,
+)
 from services.cache.settings import Settings
 from shared.bus import Bus, Headers, Message
 from shared.clock import Clock
-from shared.errors import NotFound
+from shared.crash_points import crash_point
+from shared.errors import NotFound, Unavailable
 from shared.facts import JobRecord
 from shared.flow import JOBS, Ask, Job, Spec
 from shared.objects import Objects
 from shared.requests import (
     DownloadAsked,
+    ForgetAsked,
+    ForgetTold,
     Presigned,
     SourceCheckAsked,
     SourceCheckTold,
@@ -23,6 +36,8 @@ from shared.requests import (
 )
 from shared.spec import JobSpec
 from shared.wire import decode, encode
+
+log = structlog.get_logger()
 
 Answer = tuple[bytes, Headers]
 
@@ -50,6 +65,7 @@ class Door:
             await self._tell_use(asked.tenant, asked.sha256)
             return encode(SourceUploadTold(source=asked.sha256, exists=True)), {}
         await self._mark(key, self._settings.source_keep_seconds)
+        crash_point("cache.after-marker-before-source-address")
         url = await self._objects.presign(
             "PUT", key, expires_seconds=self._settings.url_seconds, size_bytes=asked.size_bytes
         )
@@ -73,6 +89,23 @@ class Door:
             raise NotFound(what="object", name=asked.key)
         return encode(await self._get(asked.key, asked.filename)), {}
 
+    async def forget(self, message: Message) -> Answer:
+        """svc.cache.forget: a job's artifacts, or everything of a tenant. Asking again changes nothing."""
+        asked = decode(ForgetAsked, message.data)
+        if asked.job is not None:
+            return encode(ForgetTold(objects=await self._delete_all(artifacts_prefix(asked.tenant, asked.job)))), {}
+        count = await self._delete_all(tenant_prefix(asked.tenant))
+        async for marker in self._objects.list(EXPIRY_PREFIX):
+            if Marker.read(marker.key).key.startswith(tenant_prefix(asked.tenant)):
+                await self._objects.delete(marker.key)
+        self._told_uses.clear()
+        return encode(ForgetTold(objects=count)), {}
+
+    async def _delete_all(self, prefix: str) -> int:
+        keys = [found.key async for found in self._objects.list(prefix)]
+        await self._objects.delete(*keys)
+        return len(keys)
+
     async def urls(self, message: Message) -> Answer:
         """ask.<tenant>.<job>.<epoch>.urls. Raises NotFound, NotCurrent, NotInSpec."""
         who = Ask.parse(message.subject)
@@ -87,6 +120,7 @@ class Door:
         for artifact in policy.artifacts_of(spec, asked.artifacts):
             key = artifact_key(who.tenant, who.job, who.epoch, artifact.name)
             await self._mark(key, artifact.expire)
+            crash_point("cache.after-marker-before-address")
             url = await self._objects.presign("PUT", key, expires_seconds=self._settings.url_seconds)
             artifacts[artifact.name] = Presigned(method="PUT", url=url, key=key, expires_unix=self._expires_unix())
         return encode(UrlsTold(source=source, artifacts=artifacts)), {}
@@ -116,7 +150,12 @@ class Door:
         told = self._told_uses.get(key)
         if told is not None and now - told < USE_TOLD_EVERY_SECONDS:
             return
-        await self._objects.put(key, b"")
+        try:
+            await self._objects.put(key, b"")
+        except Unavailable as error:
+            # A store that is full still gives what it has; the use is told the next time.
+            log.warning("use_not_told", key=key, error=str(error))
+            return
         self._told_uses[key] = now
         self._told_uses.move_to_end(key)
         if len(self._told_uses) > _USES_REMEMBERED:

@@ -22,8 +22,12 @@ def used_key(tenant: str, sha256: str) -> str:
     return f"{tenant_prefix(tenant)}used/{sha256}"
 
 
+def artifacts_prefix(tenant: str, job: str) -> str:
+    return f"{tenant_prefix(tenant)}artifacts/{job}/"
+
+
 def artifact_key(tenant: str, job: str, epoch: int, name: str) -> str:
-    return f"{tenant_prefix(tenant)}artifacts/{job}/{epoch}/{token_from(name)}.tar.gz"
+    return f"{artifacts_prefix(tenant, job)}{epoch}/{token_from(name)}.tar.gz"
 
 
 def logs_prefix(tenant: str) -> str:

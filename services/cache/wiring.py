@@ -11,8 +11,9 @@ from services.cache.settings import Settings
 from services.cache.sweep import sweep_due, sweep_logs
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
-from shared.errors import OverspillError
+from shared.errors import OverspillError, Poison
 from shared.flow import TENANTS, Ask, Svc
+from shared.health import STORE, healthy
 from shared.objects import Objects
 from shared.tenancy import TenantRecord
 from shared.wire import decode
@@ -20,6 +21,8 @@ from shared.wire import decode
 log = structlog.get_logger()
 
 QUEUE = "cache"
+STORE_SECONDS = 2.0
+"""The object store may take this long to say whether it has an object."""
 
 
 async def serve(
@@ -33,9 +36,12 @@ async def serve(
             (str(Svc("cache", "source-upload")), door.source_upload),
             (str(Svc("cache", "source-check")), door.source_check),
             (str(Svc("cache", "download")), door.download),
+            (str(Svc("cache", "forget")), door.forget),
             (Ask.filter(op="urls"), door.urls),
         ):
             await stack.enter_async_context(bus.serve(subject, responder, queue=QUEUE))
+        await stack.enter_async_context(healthy(bus, QUEUE))
+        await stack.enter_async_context(healthy(bus, QUEUE, lambda: _complaints(objects), op=STORE))
         ready.set()
         log.info("cache_ready")
 
@@ -50,10 +56,26 @@ async def serve(
         tasks.create_task(_every(settings.log_sweep_every_seconds, logs))
 
 
+async def _complaints(objects: Objects) -> list[str]:
+    try:
+        async with asyncio.timeout(STORE_SECONDS):
+            await objects.info("health")
+    except TimeoutError:
+        return [f"it did not answer within {STORE_SECONDS:g} s: logs and artifacts wait for it"]
+    except OverspillError as error:
+        return [str(error)]
+    return []
+
+
 async def _log_keep_seconds(bus: Bus) -> dict[str, float]:
-    """By tenant. Logs of a tenant without a record stay."""
-    entries = await bus.bucket(TENANTS).all()
-    return {tenant: decode(TenantRecord, entry.value).log_retention_seconds for tenant, entry in entries.items()}
+    """By tenant. Logs of a tenant without a readable record stay."""
+    keep: dict[str, float] = {}
+    for tenant, entry in (await bus.bucket(TENANTS).all()).items():
+        try:
+            keep[tenant] = decode(TenantRecord, entry.value).log_retention_seconds
+        except Poison as poison:
+            log.error("tenant_record_ignored", tenant=tenant, why=str(poison))  # noqa: TRY400 - the message says it
+    return keep
 
 
 async def _every(seconds: float, sweep: Callable[[], Awaitable[None]]) -> None:

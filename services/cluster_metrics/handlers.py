@@ -2,21 +2,23 @@
 
 import structlog
 
-from services.cluster_metrics import policy
+from services.cluster_metrics import counting, policy
 from services.cluster_metrics.model import Effect, Forget, State, TellCluster, TellMachine
 from services.cluster_metrics.settings import Settings
+from shared import metrics
+from shared.burying import bury
 from shared.bus import Bus, Message
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Poison, Unavailable, WrongSequence
 from shared.facts import ClusterSeen, MachineBeat, MachineSeen
-from shared.flow import CLUSTERS, METRICS, Beat, Buried, ClusterMetrics, MachineMetrics
+from shared.flow import CLUSTERS, METRICS, Beat, ClusterMetrics, Figures, MachineMetrics
+from shared.telemetry import count, level, measuring, system_error
 from shared.tenancy import ClusterRecord
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
 
-WHY = "Overspill-Why"
-SUBJECT = "Overspill-Subject"
 STALL_SECONDS = 2.0
 """A tick later than this means that we, not the machines, were silent."""
 
@@ -36,15 +38,23 @@ class Watch:
         self._settings, self._bus, self._clock = settings, bus, clock
         self._state = State()
         self._ticked_at = clock.monotonic()
-        self._buried = 0
+        self._tally = counting.Tally()
 
     async def restore(self) -> None:
         """Read what was told before, so that versions go on. Raises Unavailable."""
-        for message in await self._bus.last_each(METRICS, MachineMetrics.filter()):
-            policy.restore(self._state, decode(MachineSeen, message.data), message.seq, self._clock.monotonic())
-        for message in await self._bus.last_each(METRICS, ClusterMetrics.filter()):
-            policy.restore_cluster(self._state, decode(ClusterSeen, message.data), message.seq)
+        for message in await self._bus.last_each(METRICS, MachineMetrics.filter(), ClusterMetrics.filter()):
+            try:
+                self._restore_one(message)
+            except Poison as poison:
+                await self._bury(message, str(poison))
         self.resume()
+
+    def _restore_one(self, message: Message) -> None:
+        """Raises Poison."""
+        if message.subject.endswith(".summary"):
+            policy.restore_cluster(self._state, decode(ClusterSeen, message.data), message.seq)
+        else:
+            policy.restore(self._state, decode(MachineSeen, message.data), message.seq, self._clock.monotonic())
 
     def resume(self) -> None:
         """The connection is (again) there."""
@@ -60,15 +70,10 @@ class Watch:
             return False
 
     async def _bury(self, message: Message, why: str) -> None:
-        # A broken agent beats on: the first of each thousand is enough to find it.
-        self._buried += 1
-        if self._buried % 1000 != 1:
-            return
-        log.warning("beat_buried", subject=message.subject, why=why, so_far=self._buried)
+        system_error("poison")
+        log.warning("beat_buried", subject=message.subject, why=why)
         try:
-            await self._bus.publish(
-                Buried("cluster-metrics"), message.data[:65_536], headers={WHY: why[:500], SUBJECT: message.subject}
-            )
+            await bury(self._bus, "cluster-metrics", message, why)
         except Unavailable as error:
             log.warning("not_buried", why=str(error))
 
@@ -94,6 +99,26 @@ class Watch:
             return
         for effect in policy.tick(self._state, self._clock.monotonic(), self._unix_ns(), self._settings):
             await self._perform(effect)
+        await self._count()
+
+    async def _count(self) -> None:
+        there = counting.capacity(self._state)
+        for (cluster, pool), added in counting.look(self._tally, there, self._clock.monotonic()).items():
+            where = {metrics.CLUSTER: cluster, metrics.POOL: pool}
+            count(metrics.CPU_TIME, added.cores, where)
+            count(metrics.MEMORY_TIME, added.memory_bytes, where)
+        if measuring():
+            level(metrics.CPU, {where: amount.cores for where, amount in there.items()})
+            level(metrics.MEMORY, {where: amount.memory_bytes for where, amount in there.items()})
+            level(metrics.WORKERS, counting.workers(self._state))
+        for fact in counting.due(self._tally, self._unix_ns(), self._settings.count_seconds):
+            # One a stretch and cluster, however many instances count.
+            stretch = counting.stretch(fact.until_unix_ns, self._settings.count_seconds)
+            subject, identity = Figures("cluster-metrics", fact.token()), f"capacity-{fact.cluster}-{stretch}"
+            try:
+                await self._bus.publish(subject, encode(fact), message_id=identity)
+            except Unavailable as error:
+                log.warning("capacity_not_counted", cluster=fact.cluster, why=str(error))
 
     async def _perform(self, effect: Effect) -> None:
         try:
@@ -116,6 +141,7 @@ class Watch:
             return
         try:
             stored = await self._bus.publish(subject, encode(seen), expect_seq=expect_seq)
+            crash_point("cluster-metrics.after-publish")
             known.seq = stored.seq
             log.debug("machine_told", cluster=seen.cluster, machine=seen.machine, state=seen.state)
         except (WrongSequence, OutcomeUnknown):

@@ -16,4 +16,5 @@ class Settings(BaseSettings):
     )
     forget_seconds: float = Field(default=3600.0, gt=0, description="gone or lost this long, a machine is forgotten")
     tick_seconds: float = Field(default=0.25, gt=0)
+    count_seconds: int = Field(default=60, ge=1, description="capacity is told by stretches so long")
     max_machines: int = Field(default=10_000, ge=1, description="of all clusters; beats of more are buried")

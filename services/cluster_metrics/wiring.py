@@ -7,15 +7,22 @@ from services.cluster_metrics.handlers import Watch
 from services.cluster_metrics.settings import Settings
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
+from shared.crash_points import crash_point
 from shared.flow import Beat
+from shared.health import healthy
 
 
 async def serve(settings: Settings, bus: Bus, ready: asyncio.Event, clock: Clock | None = None) -> None:
     """Runs until cancelled. `ready` is set once beats are heard."""
     heard = asyncio.Event()
     watch = Watch(settings, bus, clock or SystemClock())
-    async with bus.listen(Beat.filter()) as beats, asyncio.TaskGroup() as tasks:
+    async with (
+        bus.listen(Beat.filter()) as beats,
+        healthy(bus, "cluster-metrics"),
+        asyncio.TaskGroup() as tasks,
+    ):
         await watch.restore()
+        crash_point("cluster-metrics.after-restore-before-beats")
         bus.on_reconnect(watch.resume)
 
         async def hear() -> None:

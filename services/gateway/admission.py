@@ -9,16 +9,21 @@ import structlog
 from services.gateway.model import Admitted, Outcome, Submission
 from services.gateway.policy import admit, check_queue
 from services.gateway.refusals import IdempotencyConflict, SourceMissing
+from services.gateway.room import Room
+from services.gateway.standing import standing
 from services.gateway.tenants import Directory
 from shared.bus import Bus, Message
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
 from shared.facts import JobRecord
-from shared.flow import DONE, JOBS, Done, Job, Spec, Svc
+from shared.flow import JOBS, Job, Spec, Svc
 from shared.ids import random_id
+from shared.metrics import ACCEPTED, TENANT
 from shared.requests import SourceCheckAsked, SourceCheckTold
 from shared.stream import Stream
 from shared.subject import Subject
+from shared.telemetry import count
 from shared.tenancy import TenantRecord
 from shared.wire import decode, encode
 
@@ -54,22 +59,26 @@ class QueueDepth:
 class Admission:
     """Raises Rejected when the submission is refused for good, Unavailable when it may be tried again."""
 
-    def __init__(self, bus: Bus, directory: Directory, depth: QueueDepth, clock: Clock) -> None:
-        self._bus, self._directory, self._depth, self._clock = bus, directory, depth, clock
+    def __init__(self, bus: Bus, directory: Directory, depth: QueueDepth, room: Room, clock: Clock) -> None:
+        self._bus, self._directory, self._depth, self._room, self._clock = bus, directory, depth, room, clock
 
     async def submit(self, submission: Submission) -> Outcome:
         tenant = self._directory.tenant(submission.principal.tenant)
         admitted = admit(submission, tenant, int(self._clock.now() * 1e9), random_id())
         if submission.named_by is not None:
-            before = await self._standing(tenant.tenant, submission.job)
+            before = await standing(self._bus, tenant.tenant, submission.job)
             if before is not None:
                 return _same(before, admitted, submission)
+        self._room.check()
         check_queue(tenant, await self._depth.of(tenant))
         await self._check_tree(tenant.tenant, admitted.tree)
         await self._store_spec(admitted, submission)
+        crash_point("gateway.after-spec-before-record")
         outcome = await self._create(admitted, submission)
+        crash_point("gateway.after-record-before-answer")
         if outcome.created:
             self._depth.admitted(tenant.tenant)
+            count(ACCEPTED, attributes={TENANT: tenant.tenant, "overspill.door": submission.via})
             log.info(
                 "job_admitted",
                 tenant=tenant.tenant,
@@ -78,14 +87,6 @@ class Admission:
                 by=submission.principal.subject,
             )
         return outcome
-
-    async def _standing(self, tenant: str, job: str) -> JobRecord | None:
-        """The job this name stands for already: live, or in history after its record was purged."""
-        for stream, subject in ((JOBS, Job(tenant, job)), (DONE, Done(tenant, job))):
-            found = await self._bus.last(stream, subject)
-            if found is not None:
-                return decode(JobRecord, found.data)
-        return None
 
     async def _check_tree(self, tenant: str, tree: str | None) -> None:
         if tree is None:

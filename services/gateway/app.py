@@ -4,11 +4,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from services.gateway.desk import Desk
 from services.gateway.guard import Guard
 from services.gateway.problems import install
-from services.gateway.routes import artifacts, clusters, events, jobs, logs, platform
+from services.gateway.routes import artifacts, clusters, events, jobs, logs, operating, platform, status
 from services.gateway.routes.artifacts import SourceAsked
 from services.gateway.views import EventPage, Problem
 from shared.spec import JobSpec
@@ -33,15 +34,18 @@ def create_app(desk: Desk) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.desk = desk
-    for room in (jobs, events, logs, artifacts, clusters, platform):
+    rooms = (jobs, events, logs, artifacts, clusters, operating, platform, status)
+    for room in rooms:
         app.include_router(room.router)
+    own = [route for route in app.routes if isinstance(route, Route)]
+    app.state.routes = [*own, *(route for room in rooms for route in room.router.routes)]
     install(app)
     settings = desk.settings
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "range"],
             expose_headers=["location", "content-range", "retry-after", "idempotency-replayed"],
         )
@@ -50,6 +54,7 @@ def create_app(desk: Desk) -> FastAPI:
         allowed_hosts=settings.allowed_hosts,
         allowed_origins=settings.allowed_origins,
         max_body_bytes=settings.max_body_bytes,
+        refused=desk.refusing.refused,
     )
     _describe(app)
     return app

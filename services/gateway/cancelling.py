@@ -2,21 +2,19 @@
 
 import structlog
 
+from services.gateway.standing import newest_record
 from shared.bus import Bus
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OutcomeUnknown, WrongSequence
 from shared.facts import CancelRequested, JobRecord
-from shared.flow import DONE, EVT, JOBS, Done, Evt, Job
+from shared.flow import EVT, Evt
+from shared.job_spans import run_context
 from shared.principal import Principal
-from shared.wire import decode, encode
+from shared.telemetry import continue_trace, current_traceparent, link
+from shared.wire import encode
 
 log = structlog.get_logger()
-
-
-async def newest_record(bus: Bus, tenant: str, job: str) -> JobRecord | None:
-    """The leader's copy, from history when the live record was purged."""
-    found = await bus.last(JOBS, Job(tenant, job)) or await bus.last(DONE, Done(tenant, job))
-    return decode(JobRecord, found.data) if found else None
 
 
 class Cancelling:
@@ -35,7 +33,12 @@ class Cancelling:
         )
         subject = Evt(principal.tenant, job, 0, CancelRequested.token())
         try:
-            await self._bus.publish(subject, encode(fact), expect_seq=0)
+            run = run_context(record.traceparent, job)
+            link(run)
+            # The request is a trace of its own; what it brings about is the job's.
+            with continue_trace(run or current_traceparent()):
+                await self._bus.publish(subject, encode(fact), expect_seq=0)
+            crash_point("gateway.after-cancel-before-answer")
             log.info("cancel_requested", tenant=principal.tenant, job=job, by=principal.subject)
         except WrongSequence:
             log.debug("cancel_was_requested_before", tenant=principal.tenant, job=job)

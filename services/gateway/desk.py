@@ -7,12 +7,18 @@ from fastapi import Depends, Request
 
 from services.gateway.admission import Admission
 from services.gateway.auth.door import Door, require
-from services.gateway.cancelling import Cancelling, newest_record
+from services.gateway.cancelling import Cancelling
+from services.gateway.deleting import Deleting
+from services.gateway.figures.ledger import Ledger
+from services.gateway.figures.refusing import Refusing
+from services.gateway.figures.status import Status
 from services.gateway.log_reading.live import LiveLogs
 from services.gateway.projection.feed import Feed
 from services.gateway.projection.followers import Followers
 from services.gateway.projection.reading import JobPicture, Reading
+from services.gateway.room import Room
 from services.gateway.settings import Settings
+from services.gateway.standing import newest_record
 from services.gateway.tenants import Directory
 from shared.bus import Bus
 from shared.clock import Clock
@@ -32,10 +38,15 @@ class Desk:
     door: Door
     admission: Admission
     cancelling: Cancelling
+    room: Room
+    deleting: Deleting
     feed: Feed
     reading: Reading
     followers: Followers
     live: LiveLogs
+    ledger: Ledger
+    status: Status
+    refusing: Refusing
 
     async def picture(self, tenant: str, job: str) -> JobPicture:
         """The job as projected, or as the bus has it when the projection lags. Another tenant's job does not exist
@@ -66,7 +77,9 @@ TheDesk = Annotated[Desk, Depends(desk_of)]
 
 
 async def _caller(request: Request, desk: TheDesk) -> Principal:
-    return desk.door.admit(request.headers.get("authorization"))
+    principal = desk.door.admit(request.headers.get("authorization"))
+    request.state.tenant = principal.tenant
+    return principal
 
 
 Caller = Annotated[Principal, Depends(_caller)]
@@ -77,4 +90,16 @@ async def _submitter(caller: Caller) -> Principal:
     return caller
 
 
+async def _admin(caller: Caller) -> Principal:
+    require(caller, Role.ADMIN)
+    return caller
+
+
+async def _operator(caller: Caller) -> Principal:
+    require(caller, Role.OPERATOR)
+    return caller
+
+
+Admin = Annotated[Principal, Depends(_admin)]
+Operator = Annotated[Principal, Depends(_operator)]
 Submitter = Annotated[Principal, Depends(_submitter)]

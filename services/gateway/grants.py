@@ -1,15 +1,20 @@
 """Grants: an attempt's spec and credential, for the one machine its job is placed on."""
 
+from collections.abc import Callable
+
 import structlog
 
 from services.gateway.refusals import NotPlacedHere
 from services.gateway.tenants import Directory
 from shared.bus import Bus, Headers, Message
-from shared.errors import NotFound
-from shared.facts import JobRecord
-from shared.flow import JOBS, Edge, Job, Spec, attempt_party
+from shared.crash_points import crash_point
+from shared.errors import NotFound, OverspillError
+from shared.facts import AttemptAccepted, AttemptEnded, JobRecord
+from shared.flow import EVT, JOBS, Edge, Evt, Job, Spec
 from shared.issuer import Issuer
+from shared.job_spans import attempt_context
 from shared.lifecycle import JobState
+from shared.parties import attempt_party
 from shared.requests import Grant, GrantAsked
 from shared.spec import JobSpec
 from shared.tenancy import ClusterRecord
@@ -37,20 +42,45 @@ def check_placed(record: JobRecord | None, asked: GrantAsked, at: Edge, cluster:
     return record
 
 
+def check_claim(accepted: AttemptAccepted | None, asked: GrantAsked, *, ended: bool) -> None:
+    """Whether the attempt is the asker's and not over, if that is in doubt. Pure. Raises NotPlacedHere."""
+    if asked.claim is not None and (ended or accepted is None or accepted.claim != asked.claim):
+        raise NotPlacedHere(epoch=asked.epoch, job=asked.job)
+
+
 class Grants:
     """Answers `edge.<cluster>.<machine>.grant`. The subject is the server's word on who asks."""
 
     subject = Edge.filter(op="grant")
 
-    def __init__(self, bus: Bus, directory: Directory, issuer: Issuer, margin_seconds: float) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        directory: Directory,
+        issuer: Issuer,
+        margin_seconds: float,
+        refused: Callable[[OverspillError], None],
+    ) -> None:
         self._bus, self._directory, self._issuer, self._margin_seconds = bus, directory, issuer, margin_seconds
+        self._refused = refused
 
     async def answer(self, message: Message) -> tuple[bytes, Headers]:
+        try:
+            return await self._answer(message)
+        except NotPlacedHere as refusal:
+            self._refused(refusal)
+            raise
+
+    async def _answer(self, message: Message) -> tuple[bytes, Headers]:
         at = Edge.parse(message.subject)
         asked = decode(GrantAsked, message.data)
         cluster = self._directory.clusters.get(at.cluster)
         job = await self._bus.last(JOBS, Job(asked.tenant, asked.job))
         record = check_placed(decode(JobRecord, job.data) if job else None, asked, at, cluster)
+        if asked.claim is not None:
+            found = await self._bus.last(EVT, Evt(asked.tenant, asked.job, asked.epoch, AttemptAccepted.token()))
+            ended = await self._bus.last(EVT, Evt(asked.tenant, asked.job, asked.epoch, AttemptEnded.token()))
+            check_claim(decode(AttemptAccepted, found.data) if found else None, asked, ended=ended is not None)
         spec = await self._bus.last(JOBS, Spec(asked.tenant, asked.job))
         if spec is None:
             raise NotFound(what="spec of job", name=asked.job)
@@ -59,6 +89,7 @@ class Grants:
             tenant=asked.tenant,
             expires_seconds=record.timeout_seconds + self._margin_seconds,
         )
+        crash_point("gateway.before-grant-answer")
         log.info("attempt_granted", tenant=asked.tenant, job=asked.job, epoch=asked.epoch, machine=at.machine)
         return encode(
             Grant(
@@ -70,6 +101,6 @@ class Grants:
                 bus_jwt=credential.jwt,
                 bus_seed=credential.seed,
                 created_unix_ns=record.created_unix_ns,
-                traceparent=record.traceparent,
+                traceparent=attempt_context(record.traceparent, asked.job, asked.epoch),
             )
         ), {}

@@ -8,6 +8,7 @@ from shared.lifecycle import JobState
 from shared.needs import MACHINE_TYPES
 from shared.spec import JobSpec
 from shared.spec_reading import admit_spec
+from shared.stream import Store
 from shared.tenancy import TenantLimits, TenantRecord
 from shared.wire import encode
 
@@ -38,6 +39,7 @@ def admit(submission: Submission, tenant: TenantRecord, now_unix_ns: int, write_
         on_lost=spec.on_lost,
         labels=spec.labels,
         step_count=len(spec.steps),
+        artifact_count=len(spec.artifacts),
         submitted_by=submission.principal.subject[:200],
         submitted_via=submission.via,
         traceparent=submission.traceparent,
@@ -58,6 +60,38 @@ def check_queue(tenant: TenantRecord, queued: int) -> None:
     """Raises TooManyQueued."""
     if queued >= tenant.limits.max_queued_jobs:
         raise TooManyQueued(tenant=tenant.tenant, queued=queued, limit=tenant.limits.max_queued_jobs)
+
+
+STORE_UP_TO = 0.85
+"""Of the bus' store: above it only what runs already may write, and the rest is for its facts, orders and records."""
+LOG_UP_TO = 0.8
+"""Of the logs' share: it fills only while the object store takes nothing."""
+
+
+def why_no_room(store: Store | None, free_bytes: int | None, reserve_bytes: int) -> str | None:
+    """Why no new job may come, naming the remedy; None while there is room. `free_bytes`: on the disk of the bus."""
+    if free_bytes is not None and free_bytes < reserve_bytes:
+        return (
+            f"the disk of the bus has {_mib(free_bytes)} left, and {_mib(reserve_bytes)} are kept for running jobs: "
+            "free some"
+        )
+    if store is None:
+        return None
+    if store.limit_bytes and store.used_bytes >= STORE_UP_TO * store.limit_bytes:
+        return (
+            f"the bus holds {_mib(store.used_bytes)} of the {_mib(store.limit_bytes)} it may store, and the rest is "
+            "kept for running jobs: give it more, or let history expire sooner"
+        )
+    if store.log_limit_bytes and store.log_bytes >= LOG_UP_TO * store.log_limit_bytes:
+        return (
+            f"{_mib(store.log_bytes)} of logs wait for the object store, which takes nothing: see to its disk and its "
+            "log"
+        )
+    return None
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.0f} MiB"
 
 
 def _check_size(size_bytes: int, limits: TenantLimits) -> None:

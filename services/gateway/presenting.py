@@ -15,6 +15,7 @@ from services.gateway.views import (
 from shared.clock import iso
 from shared.facts import ArtifactStored, JobRecord
 from shared.lifecycle import JobState
+from shared.system_time import seconds_between, system_time
 
 LAST_SECOND = 253_402_300_799
 """Of the year 9999. Clocks of machines, and whoever holds their credentials, may say anything."""
@@ -157,29 +158,30 @@ def artifact_view(fact: ArtifactStored, job: str) -> ArtifactView:
 
 def times(record: JobRecord, attempt: AttemptRow | None, now_unix_ns: int) -> TimesView:
     """Instants of the hub by its stream's time, durations by the runner's own clock."""
-    total = _between(record.created_unix_ns, record.ended_unix_ns or now_unix_ns) or 0.0
-    queue = _between(record.created_unix_ns, record.placed_unix_ns)
-    if queue is None:
+    total = seconds_between(record.created_unix_ns, record.ended_unix_ns or now_unix_ns) or 0.0
+    queue = seconds_between(record.created_unix_ns, record.placed_unix_ns)
+    if queue is None or record.placed_unix_ns is None:
         return TimesView(queue_seconds=total, system_seconds=total if record.ended else None, total_seconds=total)
     spans = (attempt.ended.spans if attempt and attempt.ended else None) or record.spans
-    dispatch = _between(record.placed_unix_ns, attempt.accepted_ns if attempt else None)
     if spans is None:
         return TimesView(queue_seconds=queue, total_seconds=total)
-    start = (dispatch or 0.0) + spans.prepare_seconds
-    verdict = _between(attempt.ended_ns if attempt else None, record.ended_unix_ns)
-    system = queue + start + spans.handover_seconds + spans.finish_seconds + (verdict or 0.0)
-    return TimesView(
-        queue_seconds=queue,
-        start_seconds=start,
+    known = system_time(
+        created_unix_ns=record.created_unix_ns,
+        placed_unix_ns=record.placed_unix_ns,
+        accepted_unix_ns=attempt.accepted_ns if attempt else None,
+        prepare_seconds=spans.prepare_seconds,
         handover_seconds=spans.handover_seconds,
-        user_seconds=spans.user_seconds,
         finish_seconds=spans.finish_seconds,
-        verdict_seconds=verdict,
-        system_seconds=system,
+        attempt_ended_unix_ns=attempt.ended_ns if attempt else None,
+        ended_unix_ns=record.ended_unix_ns,
+    )
+    return TimesView(
+        queue_seconds=known.queue,
+        start_seconds=known.start,
+        handover_seconds=known.handover,
+        user_seconds=spans.user_seconds,
+        finish_seconds=known.finish,
+        verdict_seconds=known.verdict,
+        system_seconds=known.total,
         total_seconds=total,
     )
-
-
-def _between(begin_ns: int | None, end_ns: int | None) -> float | None:
-    """Clocks of two machines may disagree: never below zero."""
-    return max(0.0, (end_ns - begin_ns) / 1e9) if begin_ns and end_ns else None

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from services.gateway.refusals import RangeUnsatisfiable
 from shared.errors import OverspillError, Poison, Unauthenticated, Unavailable
@@ -17,6 +18,7 @@ log = structlog.get_logger()
 PROBLEM_TYPE = "https://overspill.dev/problems/"
 MEDIA_TYPE = "application/problem+json"
 INTERNAL = 500
+NOT_ALLOWED = 405
 RETRY_AFTER_SECONDS = 2
 _REMEDIES = {
     404: "There is nothing at {path}; the API is described at /v1/openapi.json.",
@@ -66,6 +68,7 @@ def _headers(error: OverspillError) -> dict[str, str]:
 async def _on_ours(request: Request, error: Exception) -> Response:
     if not isinstance(error, OverspillError):
         raise TypeError from error
+    request.app.state.desk.refusing.refused(error, getattr(request.state, "tenant", None))
     return problem(error, request.url.path)
 
 
@@ -76,7 +79,20 @@ async def _on_http(request: Request, error: Exception) -> Response:
     detail = remedy.format(path=request.url.path, method=request.method)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, f"http_{error.status_code}")
     body = problem_body(error.status_code, code, detail, request.url.path)
-    return Response(body, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+    headers = dict(error.headers or {})
+    if error.status_code == NOT_ALLOWED:
+        # The framework names the methods of one route of the path only.
+        headers["Allow"] = ", ".join(allowed(request))
+    return Response(body, error.status_code, headers=headers, media_type=MEDIA_TYPE)
+
+
+def allowed(request: Request) -> list[str]:
+    """Every method of this path."""
+    methods: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

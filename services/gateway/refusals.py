@@ -34,6 +34,20 @@ class IdempotencyConflict(Rejected):
     code = "idempotency_conflict"
 
 
+class JobDeleted(Rejected):
+    """This name made the job {job}, which was deleted: use a new one; it becomes free some days after the deletion."""
+
+    code = "job_deleted"
+    status = 409
+
+
+class JobIsLive(Rejected):
+    """Job {job} is {state}: cancel it first (POST /v1/jobs/{job}/cancel), or delete it with `?cancel=true`."""
+
+    code = "job_is_live"
+    status = 409
+
+
 class SourceMissing(Rejected):
     """The tree {tree} was never uploaded, or has expired: run `overspill run`, or POST /v1/sources and upload it."""
 
@@ -100,10 +114,24 @@ class NotPlacedHere(Rejected):
     status = 409
 
 
+class NoRoom(Unavailable):
+    """No new job is taken right now: {why}. Running jobs go on; this one is taken when there is room: try again."""
+
+    code = "no_room"
+    retry_after_seconds = 10
+
+
 class TooManyFollowers(Unavailable):
     """{what} has as many followers as it may ({why}); read without `follow`, or try again later."""
 
     code = "too_many_followers"
+
+
+class TooManyOfYours(TooManyFollowers):
+    """{what} has as many followers as it may ({why}); end some, or read without `follow`."""
+
+    status = 429
+    retry_after_seconds = 5
 
 
 class ProjectionBehind(OverspillError):

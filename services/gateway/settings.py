@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.facts.forgetting import CREDENTIAL_MARGIN_SECONDS
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OVERSPILL_GATEWAY_", extra="ignore")
@@ -20,6 +22,12 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(default=Path("overspill-gateway"), description="holds the projection; may be deleted")
     identity_dir: Path = Field(default=Path("identity"), description="keys that sign attempts' bus credentials")
+    store_dir: Path | None = Field(
+        default=None, description="where the bus stores, if on this machine: its free space is watched"
+    )
+    reserve_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="free space there that is kept for what runs: below it no job is taken"
+    )
     jwt_keys_file: Path | None = Field(default=None, description="JWKS of the keys that sign accepted JWTs")
     jwt_issuer: str | None = Field(default=None, description="required `iss` of JWTs")
     jwt_audience: str = Field(default="overspill", description="required `aud` of JWTs")
@@ -30,6 +38,10 @@ class Settings(BaseSettings):
     read_connections: int = Field(default=4, ge=1, le=64, description="of the projection")
     admissions_at_once: int = Field(default=64, ge=1, description="of the bus door")
     grant_margin_seconds: float = Field(
-        default=3600, ge=0, description="life of an attempt's credential beyond the job's timeout"
+        default=3600,
+        ge=0,
+        le=CREDENTIAL_MARGIN_SECONDS,
+        description="life of an attempt's credential beyond the job's timeout",
     )
+    tell_refusals_seconds: float = Field(default=10, gt=0, description="what was refused is counted and told so often")
     keep_alive_seconds: float = Field(default=15, gt=0, description="between comments on a silent event stream")

@@ -1,6 +1,7 @@
 """The bus door: CloudEvents on `submit.<tenant>`. Here a failure becomes ack, retry or burial."""
 
 import asyncio
+from collections.abc import Callable
 
 import orjson
 import structlog
@@ -8,15 +9,18 @@ import structlog
 from services.gateway.admission import Admission
 from services.gateway.cancelling import Cancelling
 from services.gateway.model import Submission
+from services.gateway.refusals import NoRoom, NoSuchTenant
+from shared.burying import bury
 from shared.bus import CE_TYPE, TRACEPARENT, Bus, Delivery, Message
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Poison, Rejected, Unavailable
 from shared.facts import CancelRequested, JobSubmitted, SubmissionRefused
-from shared.flow import SUBMIT, Buried, Evt, Submit
+from shared.flow import SUBMIT, Evt, Submit
 from shared.ids import JobId, job_id_from_event
 from shared.principal import Principal, Role
 from shared.spec_reading import SpecRefused
-from shared.telemetry import current_traceparent, span
+from shared.telemetry import current_traceparent, span, system_error, valid_traceparent
 from shared.wire import Model, decode, encode
 
 log = structlog.get_logger()
@@ -24,6 +28,8 @@ log = structlog.get_logger()
 CE_ID, CE_SOURCE = "ce-id", "ce-source"
 CE_LIMIT_CHARACTERS = 500
 RETRY_SECONDS = 2.0
+ACK_SECONDS = 10.0
+"""Longer than an admission takes: what was in hand when a gateway or the bus was killed waits this long."""
 UNKNOWN_JOB_DELIVERIES = 3
 """A cancel may overtake its job's submission by this many tries."""
 
@@ -35,31 +41,49 @@ class CancelAsked(Model):
 
 
 class Submissions:
-    def __init__(self, bus: Bus, admission: Admission, cancelling: Cancelling, clock: Clock, at_once: int) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        admission: Admission,
+        cancelling: Cancelling,
+        clock: Clock,
+        at_once: int,
+        refused: Callable[[OverspillError, str], None],
+    ) -> None:
         self._bus, self._admission, self._cancelling, self._clock = bus, admission, cancelling, clock
+        self._refused = refused
         self._slots, self._at_once = asyncio.Semaphore(at_once), at_once
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            async for delivery in self._bus.work(SUBMIT, "gateway", max_pending=2 * self._at_once):
+            async for delivery in self._bus.work(
+                SUBMIT, "gateway", ack_wait_seconds=ACK_SECONDS, max_pending=2 * self._at_once
+            ):
                 await self._slots.acquire()
                 tasks.create_task(self.handle(delivery)).add_done_callback(lambda _: self._slots.release())
 
     async def handle(self, delivery: Delivery) -> None:
         message = delivery.message
-        with span("process submit", "CONSUMER", _attributes(message), parent=message.headers.get(TRACEPARENT)):
+        parent = valid_traceparent(message.headers.get(TRACEPARENT))
+        with span(f"process {Submit.pattern}", "CONSUMER", _attributes(message), parent=parent) as notes:
             try:
                 await self._perform(message, delivery.times_delivered)
             except Unavailable as error:
+                notes.failed(error)
                 log.warning("submission_delayed", subject=message.subject, seq=message.seq, error=str(error))
-                await delivery.retry(RETRY_SECONDS)
+                await delivery.retry(error.retry_after_seconds if isinstance(error, NoRoom) else RETRY_SECONDS)
             except OverspillError as error:
+                notes.failed(error)
+                self._refused(error, message.subject.rpartition(".")[2])
                 await self._bury(delivery, str(error))
             except Exception as error:
+                notes.failed(error)
                 # Ours, but no message may stop the door: it is kept, with why, for whoever mends it.
+                system_error("submission_failed")
                 log.exception("submission_failed", subject=message.subject, seq=message.seq)
                 await self._bury(delivery, f"{type(error).__name__}: {error}")
             else:
+                crash_point("gateway.after-submission-before-ack")
                 await delivery.ack()
 
     async def _perform(self, message: Message, times_delivered: int) -> None:
@@ -92,6 +116,9 @@ class Submissions:
         )
         try:
             await self._admission.submit(submission)
+        except NoSuchTenant as error:
+            # Nobody hears its feed, and nothing is to be left of who was deleted.
+            raise Poison(why=str(error)) from error
         except Rejected as refusal:
             await self._refuse(principal.tenant, job, refusal)
 
@@ -106,6 +133,7 @@ class Submissions:
 
     async def _refuse(self, tenant: str, job: str, refusal: Rejected) -> None:
         """Whoever published it reads this on `feed.<tenant>.<job>.0.submission-refused`."""
+        self._refused(refusal, tenant)
         log.info("submission_refused", tenant=tenant, job=job, code=refusal.code, detail=str(refusal)[:300])
         fact = SubmissionRefused(
             tenant=tenant,
@@ -119,10 +147,10 @@ class Submissions:
 
     async def _bury(self, delivery: Delivery, why: str) -> None:
         message = delivery.message
+        system_error("poison")
         log.warning("submission_buried", subject=message.subject, seq=message.seq, why=why)
-        headers = {"Overspill-Why": " ".join(why.split())[:1000], "Overspill-Subject": message.subject}
         try:
-            await self._bus.publish(Buried("gateway"), message.data, headers=headers)
+            await bury(self._bus, "gateway", message, why)
         except Unavailable:
             await delivery.retry(RETRY_SECONDS)
         else:
@@ -141,6 +169,8 @@ def _attributes(message: Message) -> dict[str, str | int]:
     return {
         "messaging.system": "nats",
         "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.consumer.group.name": "gateway",
         "messaging.destination.name": message.subject,
         "messaging.destination.template": Submit.pattern,
         "messaging.message.body.size": len(message.data),

@@ -60,10 +60,17 @@ class Watched(Generic[M]):
             self._records.pop(entry.key, None)
             return
         try:
-            self._records[entry.key] = decode(self._model, entry.value)
+            self._records[entry.key] = self._own(entry)
         except Poison as error:
             # The last readable value stays: an operator's slip must not lock a tenant out.
             log.error("bucket_value_unreadable", bucket=self._bucket.name, key=entry.key, error=str(error))  # noqa: TRY400
+
+    def _own(self, entry: Entry) -> M:
+        record = decode(self._model, entry.value)
+        if entry.key not in (getattr(record, "tenant", None), getattr(record, "cluster", None)):
+            # Else one tenant's keys would open another's door.
+            raise Poison(why="the record is another one's than its key says")
+        return record
 
 
 class Directory:
@@ -71,11 +78,22 @@ class Directory:
 
     def __init__(self, bus: Bus) -> None:
         self._keys: dict[str, tuple[str, ApiKey]] = {}
+        self._wakes: list[Callable[[], None]] = []
         self.tenants = Watched(bus, TENANTS, TenantRecord, self._index_keys)
         self.clusters = Watched(bus, CLUSTERS, ClusterRecord)
 
+    def on_change(self, wake: Callable[[], None]) -> None:
+        """Call `wake` whenever a tenant's record changed."""
+        self._wakes.append(wake)
+
+    def closing(self) -> list[str]:
+        """Tenants that are being deleted."""
+        return sorted(record.tenant for record in self.tenants.values() if record.closing_unix is not None)
+
     def _index_keys(self) -> None:
         self._keys = {key.id: (record.tenant, key) for record in self.tenants.values() for key in record.api_keys}
+        for wake in self._wakes:
+            wake()
 
     def key(self, key_id: str) -> tuple[str, ApiKey] | None:
         """(tenant, key)"""
@@ -84,7 +102,7 @@ class Directory:
     def tenant(self, tenant: str) -> TenantRecord:
         """Raises NoSuchTenant."""
         record = self.tenants.get(tenant)
-        if record is None:
+        if record is None or record.closing_unix is not None:
             raise NoSuchTenant(tenant=tenant)
         return record
 

@@ -69,8 +69,8 @@ class StepView(View):
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     oom_kills: int = 0
-    log_bytes: int | None = None
-    log_dropped_bytes: int = 0
+    log_bytes: int | None = Field(default=None, description="kept of what the step wrote")
+    log_dropped_bytes: int = Field(default=0, description="past the machine's log limit; the log's last line says so")
     message: str = ""
     outputs: dict[str, str] = Field(default_factory=dict)
 
@@ -170,6 +170,7 @@ class MachineView(View):
     attempts: list[dict[str, Any]] = Field(description="of your tenant")
     others: int = Field(description="attempts of other tenants")
     seen: str
+    note: str = Field(default="", description="why it gets no jobs, and what to do; empty when nothing is to be done")
 
 
 class ClusterView(View):
@@ -195,6 +196,24 @@ class MeView(View):
     limits: dict[str, Any]
 
 
+class BuriedView(View):
+    """A message that could not be handled."""
+
+    id: int
+    service: str = Field(description="who buried it", examples=["gateway"])
+    sender: str = Field(description="tenant or cluster it came from", examples=["default"])
+    subject: str = Field(examples=["submit.default"])
+    why: str
+    size_bytes: int
+    time: str
+    beginning: str = Field(description="of its payload, as text")
+
+
+class BuriedPage(View):
+    buried: list[BuriedView]
+    next_before: int | None = Field(default=None, description="give it as `before` for the next page; null: the last")
+
+
 class WhyView(View):
     state: str
     code: str
@@ -206,6 +225,7 @@ class WhyView(View):
 class ReadyView(View):
     ready: bool
     waiting_for: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list, description="what an operator should see to")
 
 
 class Problem(View):

@@ -14,13 +14,18 @@ from services.gateway.app import create_app
 from services.gateway.auth.door import Door
 from services.gateway.auth.tokens import Tokens
 from services.gateway.cancelling import Cancelling
+from services.gateway.deleting import Deleting
 from services.gateway.desk import Desk
+from services.gateway.figures.ledger import Ledger, keep
+from services.gateway.figures.refusing import Refusing
+from services.gateway.figures.status import Status
 from services.gateway.grants import QUEUE, Grants
 from services.gateway.log_reading.live import LiveLogs
 from services.gateway.projection.feed import Feed
 from services.gateway.projection.followers import Followers
 from services.gateway.projection.reading import Reading
 from services.gateway.projection.writing import Writer
+from services.gateway.room import Room
 from services.gateway.settings import Settings
 from services.gateway.submissions import Submissions
 from services.gateway.tenants import Directory
@@ -58,18 +63,32 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 async def serve(
-    settings: Settings, bus: Bus, issuer: Issuer, ready: asyncio.Event, *, sock: socket.socket | None = None
+    settings: Settings,
+    bus: Bus,
+    issuer: Issuer,
+    ready: asyncio.Event,
+    *,
+    sock: socket.socket | None = None,
+    clock: Clock | None = None,
 ) -> None:
     """Runs until cancelled. `ready` is set once jobs can be taken and shown."""
     with contextlib.closing(sock or listening_socket(settings.host, settings.port)) as door:
-        async with opened(settings, bus, SystemClock()) as desk, asyncio.TaskGroup() as tasks:
-            grants = Grants(bus, desk.directory, issuer, settings.grant_margin_seconds)
+        async with opened(settings, bus, clock or SystemClock()) as desk, asyncio.TaskGroup() as tasks:
+            grants = Grants(bus, desk.directory, issuer, settings.grant_margin_seconds, desk.refusing.refused)
             submissions = Submissions(
-                bus, desk.admission, desk.cancelling, desk.clock, at_once=settings.admissions_at_once
+                bus,
+                desk.admission,
+                desk.cancelling,
+                desk.clock,
+                settings.admissions_at_once,
+                desk.refusing.refused,
             )
             tasks.create_task(desk.directory.tenants.run())
             tasks.create_task(desk.directory.clusters.run())
             tasks.create_task(desk.feed.run())
+            tasks.create_task(desk.refusing.tell())
+            tasks.create_task(keep(desk.ledger, bus))
+            tasks.create_task(desk.room.run())
             tasks.create_task(_http(desk, door))
             # HTTP says meanwhile what it waits for; the bus has nobody to tell and just waits.
             await desk.directory.tenants.loaded.wait()
@@ -89,21 +108,30 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
         reading = Reading(path, settings.read_connections)
         try:
             directory = Directory(bus)
+            ledger = Ledger()
             followers = Followers(
                 settings.max_followers, settings.max_followers_of_tenant, settings.max_followers_of_job
             )
+            room = Room(bus, settings.store_dir, settings.reserve_bytes)
+            cancelling = Cancelling(bus, clock)
+            feed = Feed(bus, writer, followers, directory, clock)
             yield Desk(
                 settings=settings,
                 bus=bus,
                 clock=clock,
                 directory=directory,
                 door=Door(directory, Tokens.from_settings(settings), clock),
-                admission=Admission(bus, directory, QueueDepth(reading.queued, clock), clock),
-                cancelling=Cancelling(bus, clock),
-                feed=Feed(bus, writer, followers),
+                admission=Admission(bus, directory, QueueDepth(reading.queued, clock), room, clock),
+                cancelling=cancelling,
+                deleting=Deleting(bus, cancelling, feed, clock),
+                room=room,
+                feed=feed,
                 reading=reading,
                 followers=followers,
                 live=LiveLogs(bus),
+                ledger=ledger,
+                status=Status(bus, reading, directory, ledger, clock),
+                refusing=Refusing(bus, clock, settings.tell_refusals_seconds),
             )
         finally:
             reading.close()

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
@@ -16,9 +16,12 @@ from services.log_collector.reading import View
 from services.log_collector.settings import Settings
 from services.log_collector.store import PartStore, Stored, without_superseded
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError
 from shared.facts.log import LogChunk
 from shared.ids import random_id
+from shared.metrics import LOG_STORED
+from shared.telemetry import count
 
 log = structlog.get_logger()
 
@@ -163,7 +166,7 @@ class ActiveLogs:
         if active.hashed == write.start:
             await _aside(write, _hash, active, write)
         verdict = await self._verdict(active, write, write.end) if write.end is not None else None
-        blob = await _aside(write, parts.encode, write.pieces, verdict)
+        blob = await _aside(write, parts.encode, write.pieces, verdict, active.buffer.written_bytes)
         first_ms = write.pieces[0].times[0][1] if write.pieces else int(self._clock.now() * 1000)
         begin = write.start
         grown = active.open if active.open is not None and active.open.name.end == write.start else None
@@ -171,9 +174,12 @@ class ActiveLogs:
             begin, first_ms, blob = grown.name.start, grown.name.first_unix_ms, grown.blob + blob
         name = PartName(begin, write.stop, first_ms, len(blob), self._writer, verdict is not None)
         await self._store.put(active.id, name, blob)
+        crash_point("log-collector.after-part-before-durable")
+        count(LOG_STORED, write.stop - write.start)
         if grown is not None:
             active.parts = [other for other in active.parts if other != grown.name]
             self._superseded.append(grown.name.key(active.id))
+            crash_point("log-collector.after-replacement-before-delete")
         active.parts.append(name)
         if self._logs.get(active.id) is active:
             self._keep_open(active, name, blob)
@@ -216,15 +222,20 @@ class ActiveLogs:
 
     # ── what others ask
 
-    def view(self, which: LogId) -> View | None:
-        """As of now, unstored bytes included; None when it isn't in memory."""
+    def view(self, which: LogId, patience_seconds: float) -> View | None:
+        """As of now, unstored bytes included; None when it isn't in memory. Holes older than that are given up."""
         active = self._logs.get(which)
         if active is None:
             return None
         buffer = active.buffer
-        gaps = policy.holes(buffer, self._clock.monotonic(), self._limits)
+        gaps = policy.holes(buffer, self._clock.monotonic(), replace(self._limits, hole_seconds=patience_seconds))
         total = None if buffer.end is None else buffer.end.total
-        return View(tuple(active.parts), tuple(buffer.unwritten()), gaps, total)
+        return View(tuple(active.parts), tuple(buffer.unwritten()), gaps, total, buffer.written_bytes)
+
+    def is_whole(self, which: LogId) -> bool:
+        """Its end came, and all before it."""
+        active = self._logs.get(which)
+        return active is not None and active.buffer.is_whole
 
     async def reload(self, which: LogId) -> None:
         """Another collector replaced parts that we know: look again where the bytes are. Raises Unavailable."""
@@ -297,9 +308,10 @@ class ActiveLogs:
 
     async def remove_superseded(self) -> None:
         """Delete parts that have a longer successor. What a crash leaves behind is passed over by readers."""
-        keys, self._superseded = self._superseded, []
+        keys = frozenset(self._superseded)
         try:
             await self._store.remove(keys)
         except OverspillError as error:
-            self._superseded = keys + self._superseded
             log.warning("superseded_parts_stay", count=len(keys), error=str(error))
+        else:
+            self._superseded = [key for key in self._superseded if key not in keys]

@@ -11,9 +11,14 @@ from services.log_collector.partition import Checkpoints, PartitionReader
 from services.log_collector.settings import Settings
 from services.log_collector.sharing import owned_by, owner_of, partition_of
 from shared.bus import Bus
+from shared.crash_points import crash_point
 from shared.errors import OverspillError
+from shared.flow import LOG
 
 log = structlog.get_logger()
+
+_PURGERS_PARTITION = 0
+"""Who owns it purges."""
 
 
 class Collector:
@@ -29,6 +34,7 @@ class Collector:
         self._tasks = tasks
         self._checkpoints = Checkpoints(bus)
         self._readers: dict[int, tuple[PartitionReader, asyncio.Task[None]]] = {}
+        self._purged = 0
         self.sharing = asyncio.Event()
         """Set once this collector has taken its place."""
 
@@ -66,20 +72,34 @@ class Collector:
         try:
             async with asyncio.timeout(self._settings.leave_seconds):
                 await self._logs.flush_all(lambda which: any(reader.owns(which) for reader in readers))
-                for reader in readers:
-                    await reader.tell_checkpoint()
+                await self._tell_checkpoints(readers)
         except (TimeoutError, OverspillError) as error:
             log.warning("left_before_all_was_stored", error=str(error) or "timed out")
+
+    async def _tell_checkpoints(self, readers: list[PartitionReader]) -> None:
+        stream_end = await self._bus.end_seq(LOG)
+        for reader in readers:
+            await reader.tell_checkpoint(stream_end)
+
+    async def _purge(self, stream_end: int) -> None:
+        """LOG keeps no chunk whose bytes the object store has. One collector is enough to see to it."""
+        if _PURGERS_PARTITION not in self._readers or self._purged == stream_end:
+            return
+        floor = await self._checkpoints.floor()
+        if self._purged < floor <= stream_end:
+            await self._bus.purge_through(LOG, floor)
+            self._purged = floor
 
     async def keep(self) -> None:
         """Checkpoints and what else has to be done now and then; never ends."""
         while True:
             await asyncio.sleep(self._settings.checkpoint_seconds)
             try:
-                for reader, _ in list(self._readers.values()):
-                    await reader.tell_checkpoint()
+                await self._tell_checkpoints([reader for reader, _ in self._readers.values()])
+                await self._purge(await self._bus.end_seq(LOG))
             except OverspillError as error:
                 log.warning("checkpoint_put_off", error=str(error))
+            crash_point("log-collector.after-checkpoint-before-delete")
             await self._logs.remove_superseded()
             self._logs.drop_idle()
 

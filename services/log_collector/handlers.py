@@ -60,8 +60,10 @@ class Desk:
         """svc.log-collector.read-<instance>"""
         asked = decode(LogAsked, message.data)
         which = LogId(asked.tenant, asked.job, asked.epoch, asked.step)
+        if asked.over:
+            await self._settle(which)
         for _ in range(3):
-            view = await self._view(which)
+            view = await self._view(which, asked)
             try:
                 data, told = await reading.read(view, asked, lambda name: self._store.read(which, name))
             except NotFound:
@@ -71,25 +73,43 @@ class Desk:
                 return data, {ANSWER: encode(told).decode()}
         raise Unavailable(what=f"the log of step {asked.step}", why="its parts changed while they were read")
 
-    async def _view(self, which: LogId) -> View:
-        view = self._logs.view(which)
+    async def _settle(self, which: LogId) -> None:
+        """Everything the stream has of the log is taken when this returns. Raises Unavailable."""
+        reader = self._collector.reader(which)
+        if reader is None or self._logs.is_whole(which) or (await self._store.glance(which)).complete:
+            return
+        newest = await self._bus.last(LOG, LogAt(reader.partition, *which))
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await reader.taken(newest.seq if newest is not None else 0)
+        except TimeoutError as error:
+            what = f"the end of the log of step {which.step}"
+            raise Unavailable(what=what, why="its chunks wait to be read, try again") from error
+
+    async def _view(self, which: LogId, asked: LogAsked) -> View:
+        # Of an attempt that is over nothing more is awaited: what lacks is lost.
+        patience = 0.0 if asked.over else self._settings.hole_seconds
+        view = self._logs.view(which, patience)
         if view is not None:
             return view
         stored = await self._store.glance(which)
+        if asked.over and not stored.complete:
+            stored = await self._store.load(which)
         reader = self._collector.reader(which)
         if stored.complete or (reader is not None and reader.caught_up):
             # It may have come to memory while we looked.
-            return self._logs.view(which) or self._stored_view(stored)
-        return await self._view_with_stream(which, stored)
+            return self._logs.view(which, patience) or self._stored_view(stored, patience)
+        return await self._view_with_stream(which, stored, asked.offset, patience)
 
-    def _stored_view(self, stored: Stored) -> View:
+    def _stored_view(self, stored: Stored, patience_seconds: float) -> View:
         spans, total = stored.spans(), stored.total
-        silent = self._clock.now() - stored.newest_unix >= self._settings.hole_seconds
+        silent = self._clock.now() - stored.newest_unix >= patience_seconds
         top = max(spans.end, total or 0)
         holes = list(spans.without(Span(0, top))) if silent or total is not None else []
         return View(stored.parts, (), holes, total)
 
-    async def _view_with_stream(self, which: LogId, stored: Stored) -> View:
+    async def _view_with_stream(self, which: LogId, stored: Stored, offset: int, patience_seconds: float) -> View:
+        """Keeps what follows `offset`, as much as fits an answer; of the rest only that it is there."""
         now = self._clock.monotonic()
         buffer = LogBuffer.stored(stored.spans(), stored.total, now - max(0.0, self._clock.now() - stored.newest_unix))
         subject = LogAt.filter(tenant=which.tenant, job=which.job, epoch=which.epoch, step=which.step)
@@ -99,11 +119,13 @@ class Desk:
             except Poison:
                 # Its owner buries it.
                 continue
-            policy.append(buffer, chunk, message.seq, message.time_unix_ns // 1_000_000, now)
-            if buffer.held_bytes > STREAM_BYTES:
-                break
-        holes = policy.holes(buffer, now, Limits(0, 0, self._settings.hole_seconds))
-        return View(stored.parts, tuple(buffer.unwritten()), holes, buffer.end.total if buffer.end else None)
+            if chunk.end <= offset or buffer.held_bytes > STREAM_BYTES:
+                policy.pass_over(buffer, chunk, now)
+            else:
+                policy.append(buffer, chunk, message.seq, message.time_unix_ns // 1_000_000, now)
+        holes = policy.holes(buffer, now, Limits(0, 0, patience_seconds))
+        total = buffer.end.total if buffer.end else None
+        return View(stored.parts, tuple(buffer.unwritten()), holes, total, buffer.written_bytes, buffer.durable.items)
 
     # ── durable
 
@@ -151,17 +173,38 @@ class Desk:
     async def forget(self, message: Message) -> Answer:
         """svc.log-collector.forget"""
         asked = decode(ForgetAsked, message.data)
+        if asked.job is None:
+            # Its logs are in many partitions; each job was forgotten by its own owner before.
+            return await self.forget_here(message)
         return await self._by_owner(LogId(asked.tenant, asked.job, 0, 0), "forget", message, self.forget_here)
 
     async def forget_here(self, message: Message) -> Answer:
         """svc.log-collector.forget-<instance>"""
         asked = decode(ForgetAsked, message.data)
-        # Stored first: what is being written would come after the deletion.
-        async with asyncio.timeout(FLUSH_SECONDS):
-            await self._logs.flush_all(lambda which: which[:2] == (asked.tenant, asked.job))
-        self._logs.drop(lambda which: which[:2] == (asked.tenant, asked.job))
-        await self._bus.purge(LOG, LogAt.filter(tenant=asked.tenant, job=asked.job))
+
+        def meant(which: LogId) -> bool:
+            return which.tenant == asked.tenant and asked.job in (None, which.job)
+
+        # Taken and stored first: what is on its way would come after the deletion.
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                if asked.job is not None:
+                    await self._all_taken(LogId(asked.tenant, asked.job, 0, 0))
+                await self._logs.flush_all(meant)
+        except TimeoutError as error:
+            raise Unavailable(what=f"logs of {asked.tenant}", why="they are still being stored") from error
+        self._logs.drop(meant)
+        await self._bus.purge(LOG, LogAt.filter(tenant=asked.tenant, job=asked.job or "*"))
         return encode(ForgetTold(objects=await self._store.forget(asked.tenant, asked.job))), {}
+
+    async def _all_taken(self, which: LogId) -> None:
+        reader = self._collector.reader(which)
+        if reader is None:
+            return
+        subjects = LogAt.filter(partition=reader.partition, tenant=which.tenant, job=which.job)
+        newest = await self._bus.last(LOG, subjects)
+        if newest is not None:
+            await reader.taken(newest.seq)
 
     # ── who answers
 

@@ -34,8 +34,12 @@ class LogId(NamedTuple):
         return str(LogTo(self.tenant, self.job, self.epoch, self.step))
 
 
+def logs_prefix(tenant: str) -> str:
+    return f"t/{tenant}/logs/"
+
+
 def job_prefix(tenant: str, job: str) -> str:
-    return f"t/{tenant}/logs/{job}/"
+    return f"{logs_prefix(tenant)}{job}/"
 
 
 def attempt_prefix(tenant: str, job: str, epoch: int) -> str:

@@ -10,15 +10,17 @@ import structlog
 from services.log_collector.active import ActiveLogs
 from services.log_collector.model import LogId
 from services.log_collector.sharing import partition_of
+from shared.burying import bury
 from shared.bus import Bus, Message
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts.log import LogChunk
-from shared.flow import LEASE, LOG, Buried, LogAt
+from shared.flow import LEASE, LOG, LOG_PARTITIONS, LogAt
+from shared.telemetry import system_error
 
 log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
-MAX_OFFSET = 10**12
 
 
 class Checkpoints:
@@ -29,7 +31,11 @@ class Checkpoints:
 
     async def get(self, partition: int) -> int:
         entry = await self._bucket.get(self._key(partition))
-        return int(entry.value) if entry is not None else 0
+        return int(entry.value) if entry is not None and entry.value.isdigit() else 0
+
+    async def floor(self) -> int:
+        """Every chunk up to this sequence is durable, whatever its partition."""
+        return min([await self.get(partition) for partition in range(LOG_PARTITIONS)])
 
     async def put(self, partition: int, seq: int) -> None:
         await self._bucket.put(self._key(partition), str(seq).encode())
@@ -41,10 +47,7 @@ class Checkpoints:
 
 def chunk_of(message: Message) -> LogChunk:
     """Raises Poison."""
-    chunk = LogChunk.read(dict(message.headers), message.data)
-    if chunk.offset > MAX_OFFSET:
-        raise Poison(why=f"log chunk at {chunk.offset}: no log is that long")
-    return chunk
+    return LogChunk.read(dict(message.headers), message.data)
 
 
 class PartitionReader:
@@ -86,7 +89,10 @@ class PartitionReader:
                 newest = await self._bus.last(LOG, LogAt.filter(partition=self.partition))
                 # A stream that was made anew counts from 1 again.
                 end = newest.seq if newest is not None else 0
-                start = min(await self._checkpoints.get(self.partition), await self._bus.end_seq(LOG))
+                told, stream_end = await self._checkpoints.get(self.partition), await self._bus.end_seq(LOG)
+                start = min(told, stream_end)
+                if start < told:
+                    await self._checkpoints.put(self.partition, start)
             except OverspillError as error:
                 log.warning("partition_not_begun", partition=self.partition, error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -114,11 +120,10 @@ class PartitionReader:
                 return
 
     async def _bury(self, message: Message, why: str) -> None:
+        system_error("poison")
         log.warning("chunk_buried", subject=message.subject, why=why)
-        headers = {"Overspill-Why": why[:500], "Overspill-Subject": message.subject}
-        buried = str(Buried("log-collector"))
         try:
-            await self._bus.publish(buried, message.data, headers=headers, message_id=f"log-{message.seq}")
+            await bury(self._bus, "log-collector", message, why)
         except OverspillError as error:
             # It stays in LOG for as long as LOG keeps anything; reading goes on.
             log.error("chunk_not_buried", seq=message.seq, error=str(error))  # noqa: TRY400
@@ -137,9 +142,21 @@ class PartitionReader:
                     waiter.set_result(None)
             self._waiters = [(seq, waiter) for seq, waiter in self._waiters if not waiter.done()]
 
-    async def tell_checkpoint(self) -> None:
+    async def tell_checkpoint(self, stream_end: int) -> None:
+        """`stream_end`: the stream's newest sequence a moment ago."""
+        if self._old_end is None:
+            return
+        if self.position == self._told < stream_end:
+            await self._pass_others(stream_end)
         floor = self._logs.floor(self.owns)
         seq = self.position if floor is None else min(self.position, floor - 1)
-        if self._old_end is not None and seq > self._told:
+        if seq > self._told:
+            crash_point("log-collector.after-part-before-checkpoint")
             await self._checkpoints.put(self.partition, seq)
             self._told = seq
+
+    async def _pass_others(self, stream_end: int) -> None:
+        """A partition that says nothing must not keep what others said from being purged."""
+        newest = await self._bus.last(LOG, LogAt.filter(partition=self.partition))
+        if newest is None or newest.seq <= self.position:
+            self.position = max(self.position, stream_end)

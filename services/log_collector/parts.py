@@ -42,13 +42,15 @@ class Part:
     data: bytes
     times: tuple[tuple[int, int], ...]
     verdict: Verdict | None = None
+    written_bytes: int = 0
+    """How long the log was on its machine when the part was stored."""
 
     @property
     def end(self) -> int:
         return self.start + len(self.data)
 
 
-def encode(pieces: tuple[Piece, ...], verdict: Verdict | None) -> bytes:
+def encode(pieces: tuple[Piece, ...], verdict: Verdict | None, written_bytes: int = 0) -> bytes:
     """One pair of frames of adjoining pieces."""
     body = b""
     if pieces:
@@ -57,6 +59,7 @@ def encode(pieces: tuple[Piece, ...], verdict: Verdict | None) -> bytes:
         "frame_bytes": len(body),
         "times": [time for piece in pieces for time in piece.times],
         "verdict": None if verdict is None else [verdict.total, verdict.sha256, verdict.verified],
+        "written_bytes": written_bytes,
     }
     head = zstandard.ZstdCompressor(level=LEVEL).compress(orjson.dumps(said))
     return _SKIPPABLE.pack(_MAGIC, len(head)) + head + body
@@ -64,7 +67,7 @@ def encode(pieces: tuple[Piece, ...], verdict: Verdict | None) -> bytes:
 
 def decode(key: str, start: int, blob: bytes) -> Part:
     """Raises DamagedPart."""
-    position, data, times, verdict = 0, [], [], None
+    position, written, data, times, verdict = 0, 0, [], [], None
     inflate = zstandard.ZstdDecompressor()
     try:
         while position < len(blob):
@@ -79,8 +82,9 @@ def decode(key: str, start: int, blob: bytes) -> Part:
             if body:
                 data.append(inflate.decompress(body))
             times += [(at, ms) for at, ms in said["times"]]
+            written = max(written, said.get("written_bytes", 0))
             if said["verdict"] is not None:
                 verdict = Verdict(*said["verdict"])
     except (zstandard.ZstdError, struct.error, ValueError, KeyError, TypeError) as error:
         raise DamagedPart(key=key, why=str(error)) from error
-    return Part(start, b"".join(data), tuple(times), verdict)
+    return Part(start, b"".join(data), tuple(times), verdict, written)

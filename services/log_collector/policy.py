@@ -61,6 +61,8 @@ class LogBuffer:
     known_bytes: int = 0
     top: int = 0
     """The highest offset heard of; fewer known bytes than that means a gap."""
+    written_bytes: int = 0
+    """How long the log is on its machine, as far as that was told; never less than what came."""
 
     @classmethod
     def stored(cls, durable: Spans, total: int | None, gap_since: float) -> "LogBuffer":
@@ -68,6 +70,7 @@ class LogBuffer:
         buffer = cls(durable=durable, end=None if total is None else End(total, None, 0), ended=total is not None)
         buffer.known_bytes = sum(end - start for start, end in durable.items)
         buffer.top = max(durable.end, total or 0)
+        buffer.written_bytes = buffer.top
         _watch_gap(buffer, gap_since)
         return buffer
 
@@ -96,6 +99,11 @@ class LogBuffer:
         return self.ended and self.end is not None and self.durable.covers(Span(0, self.end.total))
 
     @property
+    def is_whole(self) -> bool:
+        """The end is known, and all before it can be read."""
+        return self.end is not None and self.known_bytes >= self.end.total
+
+    @property
     def idle(self) -> bool:
         return self.writing is None and not self.waiting and (self.end is None or self.ended)
 
@@ -119,6 +127,19 @@ def append(buffer: LogBuffer, chunk: LogChunk, seq: int, arrived_unix_ms: int, n
         buffer.held_bytes += len(data) + PIECE_OVERHEAD_BYTES
         buffer.known_bytes += len(data)
         buffer.top = max(buffer.top, end)
+    buffer.written_bytes = max(buffer.written_bytes, buffer.top, chunk.written_bytes)
+    _watch_gap(buffer, now)
+
+
+def pass_over(buffer: LogBuffer, chunk: LogChunk, now: float) -> None:
+    """Take of the chunk only that it is there. For a buffer that writes nothing."""
+    if chunk.total is not None and buffer.end is None:
+        buffer.end = End(chunk.total, chunk.sha256, 0)
+    for start, end in _fresh(buffer, Span(chunk.offset, chunk.end)):
+        buffer.durable.add(Span(start, end))
+        buffer.known_bytes += end - start
+    buffer.top = max(buffer.top, chunk.end)
+    buffer.written_bytes = max(buffer.written_bytes, buffer.top, chunk.written_bytes)
     _watch_gap(buffer, now)
 
 

@@ -23,11 +23,17 @@ class View:
     pieces: Sequence[Piece]
     holes: Sequence[Span] = ()
     total: int | None = None
+    written_bytes: int = 0
+    """How long the log is on its machine, as far as memory knows."""
+    elsewhere: Sequence[Span] = ()
+    """Bytes that are there, but not in this view: ask again from where it ends."""
 
     def reach(self) -> int:
         """How far one can read: to the end, or to bytes that are still awaited."""
         known = Spans()
-        for start, end in sorted([*self.holes, *(part.span for part in self.parts), *_spans(self.pieces)]):
+        for start, end in sorted(
+            [*self.holes, *self.elsewhere, *(part.span for part in self.parts), *_spans(self.pieces)]
+        ):
             known.add(Span(start, end))
         return known.prefix_end
 
@@ -55,8 +61,16 @@ async def read(view: View, asked: LogAsked, fetch: Fetch) -> tuple[bytes, LogTol
         complete=complete,
         times=times,
         missing_bytes=sum(end - start for start, end in view.holes),
+        written_bytes=await _written(view, reach, fetch) if asked.over and not complete else reach,
         verified=verified,
     )
+
+
+async def _written(view: View, reach: int, fetch: Fetch) -> int:
+    """What the newest part knows of it counts too: memory may not go back that far."""
+    newest = max(view.parts, key=lambda name: name.end, default=None)
+    stored = (await fetch(newest)).written_bytes if newest is not None else 0
+    return max(view.written_bytes, stored, reach)
 
 
 async def _verdict(view: View, fetch: Fetch) -> bool | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.log_collector import parts
-from services.log_collector.model import LogId, PartName, Spans, attempt_prefix, job_prefix
+from services.log_collector.model import LogId, PartName, Spans, attempt_prefix, job_prefix, logs_prefix
 from services.log_collector.parts import Part
 from shared.clock import Clock
 from shared.errors import Poison
@@ -116,12 +116,15 @@ class PartStore:
             self._decoded.move_to_end(key)
         return part
 
-    async def forget(self, tenant: str, job: str) -> int:
-        """Delete every part of the job's logs; how many."""
-        keys = [found.key async for found in self._objects.list(job_prefix(tenant, job))]
+    async def forget(self, tenant: str, job: str | None) -> int:
+        """Delete every part of the job's logs (None: of all the tenant's); how many."""
+        prefix = logs_prefix(tenant) if job is None else job_prefix(tenant, job)
+        keys = [found.key async for found in self._objects.list(prefix)]
         await self._objects.delete(*keys)
-        for log in [log for log in self._listings if (log.tenant, log.job) == (tenant, job)]:
+        for log in [log for log in self._listings if log.tenant == tenant and job in (None, log.job)]:
             del self._listings[log]
+        for key in [key for key in self._decoded if key.startswith(prefix)]:
+            self._decoded_bytes -= len(self._decoded.pop(key).data)
         return len(keys)
 
 

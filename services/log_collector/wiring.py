@@ -13,6 +13,7 @@ from services.log_collector.settings import Settings
 from services.log_collector.store import PartStore
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
+from shared.health import healthy
 from shared.objects import Objects
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ async def serve(
             await collector.sharing.wait()
             for subject, responder in desk.shared_subjects():
                 await stack.enter_async_context(bus.serve(subject, responder, queue=QUEUE))
+            await stack.enter_async_context(healthy(bus, QUEUE))
             ready.set()
             log.info("log_collector_ready", instance=settings.instance)
             try:

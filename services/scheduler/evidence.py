@@ -1,9 +1,32 @@
-"""What may be said of an attempt whose machine is gone. Pure."""
+"""What the steps of an attempt told, where its end says less; and what of an attempt the history keeps. Pure."""
 
 from collections.abc import Iterable
 
-from shared.facts import AttemptEnded, JobRecord, StepEnded
+from shared.bus import Message
+from shared.errors import Poison
+from shared.facts import ArtifactsKept, ArtifactStored, AttemptEnded, JobRecord, StepEnded
 from shared.lifecycle import Reason
+from shared.wire import decode
+
+KEPT_FACT_BYTES = 1500
+"""Of one artifact; what says more of it was not written by our runner. All of them fit one message of DONE."""
+
+
+def kept_of(record: JobRecord, told: Iterable[Message]) -> ArtifactsKept:
+    """Its artifacts, the last word on each name. What can't be read is nobody's artifact."""
+    found: dict[str, ArtifactStored] = {}
+    for message in told:
+        try:
+            fact = decode(ArtifactStored, message.data)
+        except Poison:
+            continue
+        if len(message.data) <= KEPT_FACT_BYTES:
+            # Whose it is says the subject, which the server checked.
+            found[fact.name] = fact.model_copy(
+                update={"tenant": record.tenant, "job": record.job, "epoch": record.epoch}
+            )
+    kept = [found[name] for name in sorted(found)][: record.artifact_count]
+    return ArtifactsKept(tenant=record.tenant, job=record.job, artifacts=kept)
 
 
 def end_of_lost(ended: AttemptEnded, record: JobRecord, steps: Iterable[StepEnded]) -> AttemptEnded:
@@ -13,9 +36,8 @@ def end_of_lost(ended: AttemptEnded, record: JobRecord, steps: Iterable[StepEnde
     went well, artifacts may have gone with the machine, so it is an error and no success.
     """
     told = {step.step: step for step in steps if step.epoch == ended.epoch}
-    last = told.get(record.step_count)
     complete = len(told) >= record.step_count
-    if not complete and (last is None or last.exit_code is None):
+    if not complete and not finished(ended, record, told.values()):
         return ended
     ran = [told[number] for number in sorted(told) if told[number].exit_code is not None]
     failed = next((step for step in ran if _failed_by_itself(step)), None)
@@ -30,7 +52,7 @@ def end_of_lost(ended: AttemptEnded, record: JobRecord, steps: Iterable[StepEnde
                 "message": failed.message or f"step {failed.step} failed; its machine was lost afterwards",
             }
         )
-    if not ran:
+    if not finished(ended, record, ran):
         return ended
     message = f"{ended.message}, after the last step had ended with {ran[-1].exit_code}: it isn't run again"
     return ended.model_copy(
@@ -38,5 +60,18 @@ def end_of_lost(ended: AttemptEnded, record: JobRecord, steps: Iterable[StepEnde
     )
 
 
+def finished(ended: AttemptEnded, record: JobRecord, steps: Iterable[StepEnded]) -> bool:
+    """Whether the last step's exit code is recorded: its own, not that of a step the platform ended."""
+    return any(
+        step.step == record.step_count and step.exit_code is not None and _by_itself(step)
+        for step in steps
+        if step.epoch == ended.epoch
+    )
+
+
+def _by_itself(step: StepEnded) -> bool:
+    return step.state not in ("cancelled", "skipped")
+
+
 def _failed_by_itself(step: StepEnded) -> bool:
-    return step.verdict == "failed" and step.state not in ("cancelled", "skipped")
+    return step.verdict == "failed" and _by_itself(step)

@@ -20,22 +20,14 @@ from services.scheduler.model import (
     TenantKnown,
 )
 from services.scheduler.state import AttemptFact, Fact, State
+from shared.burying import bury
 from shared.bus import Bus, Entry, Message
 from shared.clock import Clock
 from shared.errors import Poison, Unavailable
 from shared.facts import AttemptAccepted, AttemptEnded, CancelRequested, JobRecord, MachineSeen
-from shared.flow import (
-    CLUSTERS,
-    EVT,
-    JOBS,
-    METRICS,
-    TENANTS,
-    Buried,
-    Evt,
-    Job,
-    MachineMetrics,
-    RecordCopy,
-)
+from shared.flow import CLUSTERS, EVT, JOBS, METRICS, TENANTS, Evt, Job, MachineMetrics, RecordCopy
+from shared.lifecycle import JobState
+from shared.telemetry import system_error
 from shared.tenancy import ClusterRecord, TenantRecord
 from shared.wire import decode
 
@@ -81,11 +73,14 @@ class Follower:
         for key, entry in (await self._bus.bucket(TENANTS).all()).items():
             self._on_tenant(key, entry)
         self._metrics_seq = await self._bus.end_seq(METRICS)
-        for message in await self._bus.last_each(METRICS, MachineMetrics.filter()):
-            self._on_machine(message, min(self._clock.now(), message.time_unix_ns / 1e9))
+        await self._breathing(
+            self._each(await self._bus.last_each(METRICS, MachineMetrics.filter())),
+            lambda message: self._on_machine(message, min(self._clock.now(), message.time_unix_ns / 1e9)),
+        )
         evt_end = await self._bus.end_seq(EVT)
         self._jobs_seq = await self._bus.end_seq(JOBS)
         await self._breathing(self._each(await self._bus.last_each(JOBS, Job.filter())), self._on_record)
+        await self._hear_cancels()
         self._evt_seq = min(await self._oldest_live_in_evt(), evt_end + 1) - 1
         self.hear(Resumed())
         await self.catch_up()
@@ -96,10 +91,22 @@ class Follower:
         oldest = sorted(live, key=lambda record: record.created_unix_ns)[:_OLDEST_LOOKED_AT]
         first = await self._bus.end_seq(EVT) + 1
         for record in oldest:
-            async for message in self._bus.read(EVT, str(RecordCopy(record.tenant, record.job)), from_seq=1):
+            # Its copy may have come after facts about it: after the bus was restarted it is late.
+            whose = (Evt.filter(tenant=record.tenant, job=record.job), str(RecordCopy(record.tenant, record.job)))
+            async for message in self._bus.read(EVT, *whose, from_seq=1):
                 first = min(first, message.seq)
                 break
         return first
+
+    async def _hear_cancels(self) -> None:
+        """Of live jobs, wherever in EVT they are: nobody would ask for them a second time."""
+        cancels = await self._bus.last_each(EVT, Evt.filter(epoch=0, kind=CancelRequested.token()))
+        live = [message for message in cancels if self._is_live(Evt.parse(message.subject))]
+        await self._breathing(self._each(live), self._hear_fact)
+
+    def _is_live(self, subject: Evt) -> bool:
+        job = self._state.jobs.get((subject.tenant, subject.job))
+        return job is not None and not job.record.ended
 
     async def catch_up(self) -> None:
         """Read on to the streams' ends of this instant; what the tails bring again changes nothing."""
@@ -157,10 +164,15 @@ class Follower:
         record = decode(JobRecord, message.data)
         if (record.tenant, record.job) != (subject.tenant, subject.job):
             raise Poison(why=f"a record of {record.tenant}/{record.job} at {message.subject}")
+        if record.state is JobState.PLACED and (record.placement is None or record.epoch < 1):
+            raise Poison(why="it is placed nowhere")
         self.hear(RecordSeen(record, message.seq))
 
     def _on_fact(self, message: Message) -> None:
         self._evt_seq = max(self._evt_seq, message.seq)
+        self._hear_fact(message)
+
+    def _hear_fact(self, message: Message) -> None:
         subject = Evt.parse(message.subject)
         fact = decode(_KINDS[subject.kind], message.data)
         epoch = 0 if isinstance(fact, CancelRequested) else fact.epoch
@@ -170,7 +182,10 @@ class Follower:
 
     def _on_machine(self, message: Message, at: float) -> None:
         self._metrics_seq = max(self._metrics_seq, message.seq)
-        self.hear(MachineHeard(decode(MachineSeen, message.data), at))
+        subject, seen = MachineMetrics.parse(message.subject), decode(MachineSeen, message.data)
+        if (seen.cluster, seen.machine) != (subject.cluster, subject.machine):
+            raise Poison(why=f"a picture of {seen.cluster}/{seen.machine} at {message.subject}")
+        self.hear(MachineHeard(seen, at))
 
     async def _watch_tenants(self) -> None:
         async for entry in self._bus.bucket(TENANTS).watch():
@@ -193,13 +208,10 @@ class Follower:
             log.error("cluster_record_ignored", cluster=key, why=str(poison))  # noqa: TRY400 - the message says it
 
     async def _bury(self, message: Message, why: str) -> None:
+        system_error("poison")
         log.warning("buried", subject=message.subject, seq=message.seq, why=why)
-        about = {"Overspill-Why": why[:500], "Overspill-Subject": message.subject}
         try:
-            # Every instance meets it: the id makes it one.
-            await self._bus.publish(
-                Buried("scheduler"), message.data, headers=about, message_id=f"{message.subject}-{message.seq}"
-            )
+            await bury(self._bus, "scheduler", message, why)
         except Unavailable as error:
             log.warning("not_buried", subject=message.subject, why=str(error))
 

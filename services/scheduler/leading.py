@@ -6,7 +6,9 @@ import contextlib
 import structlog
 
 from services.scheduler.following import Follower
+from services.scheduler.forgetting import Forgetter
 from services.scheduler.lease import Lease, LeaseLost
+from services.scheduler.levels import levels, silence
 from services.scheduler.model import Effect, Landed, Resumed
 from services.scheduler.performing import Performer
 from services.scheduler.policy import decide, wake_at
@@ -14,17 +16,27 @@ from services.scheduler.settings import Settings
 from services.scheduler.state import Fact, State
 from services.scheduler.takeover import take_over
 from shared.bus import Bus
+from shared.cancelling import apart, heed_cancel
 from shared.clock import Clock
+from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts import Order
-from shared.flow import ORDERS, OrderTo
+from shared.flow import JOBS, ORDERS, Job, OrderTo
 from shared.run import first_error
+from shared.telemetry import level, measuring, system_error
 from shared.wire import decode
 
 log = structlog.get_logger()
 
+LEVELS_SECONDS = 5.0
 CANDIDACIES = 5
 """In one lease's time."""
+
+
+class BusCameBack(OverspillError):
+    """The connection was away: what we take for purged may stand again."""
+
+    code = "bus_came_back"
 
 
 class Leader:
@@ -44,6 +56,8 @@ class Leader:
         self._state, self._follower, self._lease = state, follower, lease
         self._changed = changed
         self._todo: asyncio.Queue[Effect] = asyncio.Queue()
+        self._came_back = asyncio.Event()
+        bus.on_reconnect(self._came_back.set)
 
     async def stand(self, leading: asyncio.Event) -> None:
         """Until cancelled. `leading` is set while this instance leads."""
@@ -53,15 +67,17 @@ class Leader:
                 await asyncio.sleep(self._settings.lease_seconds / CANDIDACIES)
                 continue
             try:
-                await self._lead(term, leading)
+                await apart(self._lead(term, leading))
             except* LeaseLost:
                 log.warning("lease_lost", term=term)
             except* Unavailable as errors:
                 log.warning("leading_broke_off", why=str(first_error(errors)))
+                system_error("leading_broke_off")
             finally:
                 leading.clear()
                 self._state.abandon()
                 await self._lease.release()
+            heed_cancel()
 
     async def _acquire(self) -> int | None:
         try:
@@ -76,14 +92,53 @@ class Leader:
             tasks.create_task(self._work(term, leading))
 
     async def _work(self, term: int, leading: asyncio.Event) -> None:
-        await self._take_over(term)
-        leading.set()
-        self._todo = asyncio.Queue()
+        while True:
+            self._came_back.clear()
+            crash_point("scheduler.after-lease-before-takeover")
+            await self._take_over(term)
+            crash_point("scheduler.after-takeover-before-deciding")
+            leading.set()
+            self._todo = asyncio.Queue()
+            try:
+                await apart(self._decide_and_perform(term))
+            except* BusCameBack:
+                self._state.abandon()
+            heed_cancel()
+
+    async def _decide_and_perform(self, term: int) -> None:
+        settings = self._settings
+        forgetter = Forgetter(
+            self._bus,
+            self._clock,
+            self._state,
+            self._follower.hear,
+            settings.forget_every_seconds,
+            settings.forget_at_once,
+        )
         async with asyncio.TaskGroup() as tasks:
             performer = Performer(self._bus, term)
-            for _ in range(self._settings.workers):
+            for _ in range(settings.workers):
                 tasks.create_task(self._perform(performer))
             tasks.create_task(self._decide())
+            tasks.create_task(self._until_it_came_back())
+            tasks.create_task(forgetter.run())
+            if measuring():
+                tasks.create_task(self._tell_levels())
+
+    async def _until_it_came_back(self) -> None:
+        """A server that was killed may have forgotten the last purges it confirmed: ORDERS is looked at anew."""
+        await self._came_back.wait()
+        raise BusCameBack
+
+    async def _tell_levels(self) -> None:
+        try:
+            while True:
+                for gauge, values in levels(self._state, self._clock.now()).items():
+                    level(gauge, values)
+                await asyncio.sleep(LEVELS_SECONDS)
+        finally:
+            for gauge, values in silence().items():
+                level(gauge, values)
 
     async def _take_over(self, term: int) -> None:
         """Bring the state to the streams' ends, then see what the leader before us left undone."""
@@ -98,9 +153,16 @@ class Leader:
         self._state.apply(Resumed(), now)
         orphans = take_over(self._state, orders, now)
         for order in orphans:
-            subject = OrderTo(order.cluster, order.target, order.tenant, order.job)
-            await self._bus.purge(ORDERS, str(subject))
+            await self._purge_orphan(order)
         log.info("leading", term=term, jobs=len(self._state.jobs), orders=len(orders), orphans=len(orphans))
+
+    async def _purge_orphan(self, order: Order) -> None:
+        """Unless its job came since we looked: whoever leads by now may have given the order. Raises LeaseLost."""
+        if await self._bus.last(JOBS, Job(order.tenant, order.job)) is not None:
+            return  # we hear of it, and find the order where we would give it
+        if not self._lease.holds():
+            raise LeaseLost(name="scheduler")
+        await self._bus.purge(ORDERS, str(OrderTo(order.cluster, order.target, order.tenant, order.job)))
 
     async def _decide(self) -> None:
         while True:
@@ -129,4 +191,5 @@ class Leader:
             log.warning(
                 "effect_put_off", effect=type(effect).__name__, tenant=effect.key[0], job=effect.key[1], why=str(error)
             )
+            system_error(error.code)
             return [Landed(effect.key, failed=True)]

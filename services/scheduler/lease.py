@@ -51,7 +51,12 @@ class Lease:
             found = await self._ours()
             if found is None:
                 return None
-            self._revision = found.revision
+            # It may be that of an older try, arrived late: only a renewal says from when on it lasts.
+            since = self._clock.monotonic()
+            try:
+                self._revision = await self._keys.update(self._name, self._value, found.revision, self._seconds)
+            except WrongSequence:
+                return None
         self._until = since + self._seconds * USED
         # Sequences of the bucket's stream only grow, so each lease's is greater than those before.
         return max(self._revision, above_term + 1)

@@ -1,5 +1,6 @@
 """What the scheduler knows of a job, what it hears, and what it may want done."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,7 +57,13 @@ class Job:
     accepted: dict[int, Target] = field(default_factory=dict)
     ended: dict[int, AttemptEnded] = field(default_factory=dict)
     orders: dict[Target, Standing] = field(default_factory=dict)
+    accepted_unix_ns: dict[int, int] = field(default_factory=dict)
+    """Of every epoch."""
+    finished: dict[int, bool] = field(default_factory=dict)
+    """Of attempts whose steps were weighed: whether the last one had ended by itself."""
     cancel_asked: bool = False
+    forget_asked: bool = False
+    """It was deleted: it is to end, and then to leave JOBS at once."""
     done: bool = False
     """DONE holds it."""
     in_flight: bool = False
@@ -136,7 +143,30 @@ class OrderGone:
 
 
 @dataclass(frozen=True, slots=True)
+class OrdersRead:
+    """All orders of one job, as ORDERS holds them: (order, sequence)."""
+
+    key: Key
+    orders: tuple[tuple[Order, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """How an attempt ended, by what its steps had told; `finished`: its last step had ended by itself."""
+
+    ended: AttemptEnded
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DoneStands:
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAsked:
+    """A tombstone of the job stands."""
+
     key: Key
 
 
@@ -157,11 +187,24 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """What an attempt's or a job's end was concluded from: for whoever tells its span and its figures."""
+
+    before: JobRecord
+    ended: AttemptEnded | None = None
+    """None: the job ended without an attempt."""
+    accepted_unix_ns: Mapping[int, int] = field(default_factory=dict)
+    """When machines took its attempts, by epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """Write the record if its sequence is still `expect_seq`."""
 
     record: JobRecord
     expect_seq: int
+    over: "Over | None" = None
+    """Set when an attempt is over, or the job."""
 
     @property
     def key(self) -> Key:
@@ -217,11 +260,23 @@ class PurgeJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Weigh:
+    """Look up what the steps of an attempt told before it is run again."""
+
+    ended: AttemptEnded
+    record: JobRecord
+
+    @property
+    def key(self) -> Key:
+        return self.ended.tenant, self.ended.job
+
+
+@dataclass(frozen=True, slots=True)
 class ReadBack:
-    """Read the record as the leader of the stream has it."""
+    """Read the record and the orders as the leaders of their streams have them."""
 
     key: Key
     seq: int
 
 
-Effect = Move | ReadBack | GiveOrder | PurgeOrder | EndAttempt | WriteDone | PurgeJob
+Effect = Move | ReadBack | Weigh | GiveOrder | PurgeOrder | EndAttempt | WriteDone | PurgeJob

@@ -15,16 +15,19 @@ from services.scheduler.model import (
     GiveOrder,
     Job,
     Move,
+    Over,
     PurgeJob,
     PurgeOrder,
     ReadBack,
     Standing,
+    Weigh,
     WriteDone,
 )
 from services.scheduler.placing import explain_waits, hold_for_the_starved, place_waiting
 from services.scheduler.state import State
 from shared.facts import AttemptEnded, Desired, Order
 from shared.facts.attempt import Outcome
+from shared.job_spans import attempt_context
 from shared.lifecycle import JobState, Reason
 from shared.placement import Target
 
@@ -66,10 +69,17 @@ def _steps(state: State, now: float) -> Iterator[Effect]:
         if job.retry_at > now:
             state.wake(job, job.retry_at)
             continue
-        effect = ReadBack(job.key, job.seq) if job.unsure else step(state, job, now)
+        effect = _settle_the_unsure(job) if job.unsure else step(state, job, now)
         if effect is not None:
             state.launch(job, now, job.placing)
             yield effect
+
+
+def _settle_the_unsure(job: Job) -> Effect:
+    """A placement that nobody confirmed may still be on its way: only a write after it tells that it lost."""
+    if job.placing is not None and job.record.state is JobState.QUEUED:
+        return Move(job.record, job.seq)
+    return ReadBack(job.key, job.seq)
 
 
 def step(state: State, job: Job, now: float) -> Effect | None:
@@ -89,7 +99,7 @@ def _after_the_end(state: State, job: Job, now: float) -> Effect | None:
         return PurgeOrder(job.key, target)
     ended_unix_ns = job.record.ended_unix_ns or 0
     due = ended_unix_ns / NS + state.rules.keep_seconds
-    if now >= due:
+    if now >= due or state.is_unwanted(job):
         return PurgeJob(job.key, job.seq)
     state.wake(job, due)
     return None
@@ -97,15 +107,16 @@ def _after_the_end(state: State, job: Job, now: float) -> Effect | None:
 
 def _while_queued(state: State, job: Job, now: float) -> Effect | None:
     record, now_ns = job.record, int(now * NS)
-    if job.cancel_asked or record.cancel_requested:
-        return Move(verdict.cancel_unstarted(record, now_ns), job.seq)
+    if job.cancel_asked or record.cancel_requested or state.is_unwanted(job):
+        return Move(verdict.cancel_unstarted(record, now_ns), job.seq, Over(record, None, job.accepted_unix_ns))
     give_up = max(record.created_unix_ns, record.not_before_unix_ns or 0) / NS + state.rules.queue_timeout_seconds
     if now >= give_up:
-        return Move(verdict.give_up_waiting(record, state.rules, now_ns), job.seq)
+        moved = verdict.give_up_waiting(record, state.rules, now_ns)
+        return Move(moved, job.seq, Over(record, None, job.accepted_unix_ns))
     stale = _revoke_others(state, job, None)
     if stale is not None:
         return stale
-    not_before = (record.not_before_unix_ns or 0) / NS
+    not_before = max((record.not_before_unix_ns or 0) / NS, _fenced_until(state, job))
     if now < not_before:
         state.wake(job, not_before)
         return None
@@ -115,16 +126,32 @@ def _while_queued(state: State, job: Job, now: float) -> Effect | None:
     return None
 
 
+def _fenced_until(state: State, job: Job) -> float:
+    """Until its order was revoked, the machine of the attempt before could come back and be told to go on: the fence
+    counts from there.
+    """
+    record = job.record
+    if not record.past_attempts or not verdict.needs_fence(record, record.past_attempts[-1].reason):
+        return 0.0
+    delay = state.rules.fence_seconds + state.rules.fence_margin_seconds
+    return max((order.since + delay for order in job.orders.values() if order.epoch == record.epoch), default=0.0)
+
+
 def _while_placed(state: State, job: Job, now: float) -> Effect | None:
     record, target, now_ns = job.record, job.target, int(now * NS)
     if target is None:
         raise ValueError(f"job {record.job} is placed nowhere")
     ended = job.ended.get(record.epoch)
     if ended is not None:
-        cancel_asked = job.cancel_asked or record.cancel_requested
-        moved = verdict.after_attempt(record, ended, state.rules, now_ns, cancel_asked=cancel_asked)
-        return Move(moved, job.seq)
-    if job.cancel_asked and not record.cancel_requested:
+        cancel_asked = job.cancel_asked or record.cancel_requested or state.is_unwanted(job)
+        finished = job.finished.get(record.epoch)
+        moved = verdict.after_attempt(
+            record, ended, state.rules, now_ns, cancel_asked=cancel_asked, finished=finished is True
+        )
+        if moved.state is JobState.QUEUED and finished is None:
+            return Weigh(ended, record)
+        return Move(moved, job.seq, Over(record, ended, job.accepted_unix_ns))
+    if (job.cancel_asked or state.is_unwanted(job)) and not record.cancel_requested:
         return Move(verdict.ask_to_cancel(record), job.seq)
     standing = job.orders.get(target)
     desired = _desired(job, standing, now)
@@ -163,7 +190,7 @@ def _order(state: State, job: Job, target: Target, epoch: int, desired: Desired)
         fence_seconds=state.rules.fence_seconds,
         timeout_seconds=record.timeout_seconds,
         term=0,
-        traceparent=record.traceparent,
+        traceparent=attempt_context(record.traceparent, record.job, epoch),
     )
 
 

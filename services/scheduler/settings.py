@@ -15,7 +15,7 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(
         default=2.0, ge=0, description="before an attempt that failed for our fault is tried anew"
     )
-    fence_seconds: float = Field(default=30.0, gt=0, description="a fenced runner ends itself after this long alone")
+    fence_seconds: float = Field(default=30.0, gt=0, description="a fenced attempt is gone after this long alone")
     fence_margin_seconds: float = Field(default=10.0, ge=0, description="a fenced rerun waits this much longer")
     kill_grace_seconds: float = Field(default=10.0, ge=0, description="what steps get between SIGTERM and SIGKILL")
     confirm_seconds: float = Field(default=30.0, gt=0, description="to confirm an end beyond the steps' grace")
@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(default=512, ge=1, description="effects performed at once")
     workers: int = Field(default=64, ge=1, description="tasks that perform effects")
     lease_seconds: float = Field(default=2.0, ge=1, le=60, description="the leader's right; 15 with replicated streams")
+    forget_every_seconds: float = Field(
+        default=600.0, gt=0, description="between looks for history and tombstones past their time"
+    )
+    forget_at_once: int = Field(default=8, ge=1, description="jobs that are removed at the same time")
     audit_seconds: float = Field(default=600.0, gt=0, description="the leader compares memory and streams this often")
 
     def rules(self) -> Rules:

@@ -10,18 +10,21 @@ from services.scheduler.model import (
     NS,
     ClusterKnown,
     DoneStands,
+    ForgetAsked,
     Job,
     JobGone,
     Key,
     Landed,
     MachineHeard,
     OrderGone,
+    OrdersRead,
     OrderStands,
     RecordSeen,
     Resumed,
     Rules,
     Standing,
     TenantKnown,
+    Weighed,
 )
 from services.scheduler.usage import Usage
 from shared.facts import AttemptAccepted, AttemptEnded, CancelRequested, JobRecord, MachineSeen
@@ -39,7 +42,10 @@ Fact = (
     | TenantKnown
     | OrderStands
     | OrderGone
+    | OrdersRead
+    | Weighed
     | DoneStands
+    | ForgetAsked
     | Landed
     | Resumed
 )
@@ -52,11 +58,12 @@ MAX_BACKOFF_SECONDS = 5.0
 class Tenant:
     """What a tenant may use, uses, and has waiting."""
 
-    __slots__ = ("active", "held_at", "limit", "queued", "usage", "weight")
+    __slots__ = ("active", "closing", "held_at", "limit", "queued", "usage", "weight")
 
     def __init__(self, record: TenantRecord) -> None:
         self.weight = record.weight
         self.limit = record.limits.max_active_jobs
+        self.closing = record.closing_unix is not None
         self.usage = Usage()
         self.active = 0
         self.queued: set[Key] = set()
@@ -91,7 +98,10 @@ class State:
             MachineHeard: self._on_machine,
             OrderStands: self._on_order,
             OrderGone: self._on_order_gone,
+            OrdersRead: self._on_orders,
+            Weighed: self._on_weighed,
             DoneStands: self._on_done,
+            ForgetAsked: self._on_forget,
             Landed: self._on_landed,
             JobGone: self._on_gone,
             TenantKnown: self._on_tenant,
@@ -119,11 +129,38 @@ class State:
             job.orders.pop(fact.target, None)
             self.dirty[fact.key] = None
 
+    def _on_orders(self, fact: OrdersRead, now: float) -> None:
+        job = self.jobs.get(fact.key)
+        if job is not None:
+            read = {Target(order.cluster, order.target): (order, seq) for order, seq in fact.orders}
+            job.orders = {target: one for target, one in job.orders.items() if target in read}
+            for order, seq in read.values():
+                self._on_order(OrderStands(order, seq), now)
+
+    def _on_weighed(self, fact: Weighed, now: float) -> None:
+        del now
+        job = self.jobs.get((fact.ended.tenant, fact.ended.job))
+        if job is not None and job.record.epoch == fact.ended.epoch and not job.record.ended:
+            job.ended[fact.ended.epoch] = fact.ended
+            job.finished[fact.ended.epoch] = fact.finished
+            self.dirty[job.key] = None
+
     def _on_done(self, fact: DoneStands, now: float) -> None:
         del now
         if job := self.jobs.get(fact.key):
             job.done = True
             self.dirty[fact.key] = None
+
+    def _on_forget(self, fact: ForgetAsked, now: float) -> None:
+        del now
+        job = self.jobs.get(fact.key)
+        if job is not None and not job.forget_asked:
+            job.forget_asked = True
+            self.dirty[fact.key] = None
+
+    def is_unwanted(self, job: Job) -> bool:
+        """The job or its whole tenant was deleted."""
+        return job.forget_asked or self.tenant(job.record.tenant).closing
 
     def _on_gone(self, fact: JobGone, now: float) -> None:
         job = self.jobs.get(fact.key)
@@ -155,6 +192,7 @@ class State:
             if record.epoch and min(job.accepted.keys() | job.ended.keys(), default=record.epoch) < record.epoch:
                 job.accepted = {epoch: who for epoch, who in job.accepted.items() if epoch >= record.epoch}
                 job.ended = {epoch: end for epoch, end in job.ended.items() if epoch >= record.epoch}
+                job.finished = {epoch: known for epoch, known in job.finished.items() if epoch >= record.epoch}
             job.missing, job.missing_since = False, None
             self.settle(job, now)
         self.dirty[key] = None
@@ -175,6 +213,8 @@ class State:
             return
         if job.record.ended:
             return
+        if isinstance(fact, AttemptAccepted):
+            job.accepted_unix_ns.setdefault(fact.epoch, fact.at_unix_ns)
         match fact:
             case CancelRequested():
                 job.cancel_asked = True
@@ -215,7 +255,7 @@ class State:
         if not here:
             return
         listed = {(one.tenant, one.job, one.epoch) for one in heard.seen.attempts}
-        for key in here:
+        for key in sorted(here):
             job = self.jobs[key]
             if (*key, job.record.epoch) in listed or job.record.epoch not in job.accepted:
                 job.missing_since, job.missing = None, False
@@ -246,6 +286,9 @@ class State:
         record = fact.record or TenantRecord(tenant=fact.tenant)
         tenant = self.tenant(fact.tenant)
         tenant.weight, tenant.limit = record.weight, record.limits.max_active_jobs
+        if record.closing_unix is not None and not tenant.closing:
+            self.dirty.update(dict.fromkeys(key for key in self.jobs if key[0] == fact.tenant))
+        tenant.closing = record.closing_unix is not None
         self.lanes.reopen()
 
     def _on_cluster(self, fact: ClusterKnown, now: float) -> None:

@@ -52,16 +52,19 @@ def give_up_waiting(record: JobRecord, rules: Rules, now_ns: int) -> JobRecord:
 
 
 def after_attempt(
-    record: JobRecord, ended: AttemptEnded, rules: Rules, now_ns: int, *, cancel_asked: bool
+    record: JobRecord, ended: AttemptEnded, rules: Rules, now_ns: int, *, cancel_asked: bool, finished: bool = False
 ) -> JobRecord:
-    """What the end of the current attempt makes of the job. Anything short of full evidence is no success."""
+    """What the end of the current attempt makes of the job. Anything short of full evidence is no success.
+
+    `finished`: the last step's exit code is recorded, and what it did isn't done twice.
+    """
     outcome, reason, message = _weigh(ended, cancel_asked=cancel_asked)
     evidence = {"step": ended.step, "exit_code": ended.exit_code, "spans": ended.spans}
     match outcome:
         case JobState.ERROR if cancel_asked:
             note = f"cancelled; how the attempt ended isn't known ({reason.value}: {message})"
             return _finish(record, JobState.CANCELLED, Reason.CANCELLED, note, now_ns, evidence)
-        case JobState.ERROR if _may_run_again(record, ended, reason):
+        case JobState.ERROR if not finished and _may_run_again(record, reason):
             return _again(record, reason, message, rules, now_ns)
         case _:
             return _finish(record, outcome, reason, message, now_ns, evidence)
@@ -84,17 +87,20 @@ def _weigh(ended: AttemptEnded, *, cancel_asked: bool) -> tuple[JobState, Reason
     return _STATES[ended.outcome], ended.reason, ended.message
 
 
-def _may_run_again(record: JobRecord, ended: AttemptEnded, reason: Reason) -> bool:
+def _may_run_again(record: JobRecord, reason: Reason) -> bool:
     if reason not in _RETRIED or record.epoch >= MAX_ATTEMPTS:
         return False
-    if ended.step == record.step_count and ended.exit_code is not None:
-        return False  # the last step's exit code is recorded: what it did isn't done twice
     return not (record.on_lost == "fail" and reason in _LOST)
+
+
+def needs_fence(record: JobRecord, reason: Reason) -> bool:
+    """Whether an attempt that ended so may still run somewhere, and the next one may not begin before it can't."""
+    return record.on_lost == "rerun-fenced" and reason in _AT_ONCE
 
 
 def _again(record: JobRecord, reason: Reason, message: str, rules: Rules, now_ns: int) -> JobRecord:
     delay = 0.0 if reason in _AT_ONCE else rules.retry_seconds * 2 ** (record.epoch - 1)
-    if record.on_lost == "rerun-fenced" and reason in _LOST:
+    if needs_fence(record, reason):
         delay = rules.fence_seconds + rules.fence_margin_seconds
     return record.model_copy(
         update={

@@ -26,8 +26,8 @@ from shared.adapters.nats_permissions import user_claim
 from shared.adapters.nkeys import KeyKind, KeyPair
 from shared.credential import Credential
 from shared.errors import OverspillError, Rejected
-from shared.flow import EXPORTS, Crossing, Party, attempts_imports, cluster_imports, tenant_imports
 from shared.ids import is_token
+from shared.parties import EXPORTS, Crossing, Party, attempts_imports, cluster_imports, tenant_imports
 
 _FIRST = ("system", "hub", "operator")
 """The seeds every identity has. The operator's is written last: it is what says that the directory is whole."""

@@ -1,6 +1,5 @@
 """JetStream's JSON API and its error numbers, as errors of ours."""
 
-import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import nats.errors
@@ -9,7 +8,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.bus import Message
-from shared.errors import NotFound, OutcomeUnknown, OverspillError, Rejected, Unavailable, WrongSequence
+from shared.cancelling import cancels, heed_cancel
+from shared.errors import NotFound, OutcomeUnknown, OverspillError, Rejected, StreamFull, Unavailable, WrongSequence
+from shared.stream import Stream
 
 if TYPE_CHECKING:
     from shared.adapters.nats_bus import NatsBus
@@ -19,14 +20,12 @@ NO_MESSAGE = 10037
 NO_CONSUMER = 10014
 NO_STREAM = 10059
 TOO_LARGE = (10054,)
-FULL = (10047, 10023, 10028, 10077, 10074, 10070)
+FULL = (10047, 10023, 10028, 10077, 10074, 10070, 10002)
 """No space, storage or message limits reached: refused now, taken again later."""
 
 
-class StreamFull(Unavailable):
-    """{what} takes nothing more right now ({why}); nothing was lost, free space or try again."""
-
-    code = "stream_full"
+STORE_NOTE = "overspill-store-bytes"
+"""Key in a stream's metadata: what all streams together may take."""
 
 
 class Missing(NotFound):
@@ -60,12 +59,11 @@ async def round_trip(
     `Client.request` uses `asyncio.wait_for`, which before Python 3.12 drops a cancellation that comes together with the
     answer: whoever asks in a loop would never end.
     """
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
-    reply = await client.request(subject, payload, timeout=timeout_seconds, headers=headers)
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return reply
+    already = cancels()
+    try:
+        return await client.request(subject, payload, timeout=timeout_seconds, headers=headers)
+    finally:
+        heed_cancel(already)  # also in place of an error, after which the caller would ask again
 
 
 async def api(
@@ -85,3 +83,8 @@ async def api(
     if "error" in answer:
         raise_for(answer["error"], call)
     return answer
+
+
+async def stream_info(bus: "NatsBus", stream: Stream) -> dict[str, Any]:
+    """Raises Unavailable, NotFound."""
+    return await api(bus, f"STREAM.INFO.{stream.name}")

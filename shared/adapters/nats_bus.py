@@ -16,17 +16,19 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.adapters import nats_read, nats_work
-from shared.adapters.nats_api import api, raise_for, round_trip, to_message
+from shared.adapters.nats_api import STORE_NOTE, api, raise_for, round_trip, stream_info, to_message
 from shared.adapters.nats_kv import NatsKeyValue
 from shared.adapters.nats_spans import answering, asking, sending
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
 from shared.credential import Credential
 from shared.errors import OutcomeUnknown, OverspillError, Rejected, Unavailable
+from shared.flow import JOBS, LOG
 from shared.ids import random_id
+from shared.metrics import REFUSED
 from shared.requests import Refusal
-from shared.stream import Bucket, Stream
+from shared.stream import Bucket, Store, Stream
 from shared.subject import Subject
-from shared.telemetry import continue_trace, current_traceparent
+from shared.telemetry import continue_trace, count, current_traceparent, system_error, valid_traceparent
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -34,6 +36,8 @@ log = structlog.get_logger()
 ERROR = "Overspill-Error"
 MAX_CONCURRENT_REQUESTS = 256
 RECONNECT_SECONDS = 0.2
+COPIES_SECONDS = 30.0
+"""How long it takes to be noticed that an operator gave a stream more copies."""
 
 
 class Refused(Rejected):
@@ -66,6 +70,7 @@ class NatsBus:
         self._connecting = True
         self._wakes: list[Callable[[], None]] = []
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+        self._copies: dict[str, tuple[int, float]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -132,6 +137,8 @@ class NatsBus:
             # Raised into connect(), which would otherwise try the same credential until its time is up.
             raise CredentialRefused
         # Permission violations arrive only here; the caller's own request just times out.
+        if "ermission" in str(error):
+            count(REFUSED, attributes={"overspill.refusal.kind": "permission"})
         if self._nc.is_connected or "ermission" in str(error):
             log.warning("bus_error", error=str(error) or type(error).__name__)
 
@@ -212,14 +219,19 @@ class NatsBus:
 
     async def _answer(self, raw: Msg, responder: Responder) -> None:
         message = to_message(raw)
-        parent = message.headers.get(TRACEPARENT)
-        with continue_trace(parent), answering(message.subject, parent):
+        parent = valid_traceparent(message.headers.get(TRACEPARENT))
+        with continue_trace(parent), answering(message.subject, parent) as notes:
             try:
                 data, headers = await responder(message)
             except OverspillError as error:
+                if notes is not None:
+                    notes.failed(error)
                 data, headers = _refusal(error.code, str(error), error.status)
-            except Exception:
+            except Exception as error:
+                if notes is not None:
+                    notes.failed(error)
                 # The asker gets an answer whatever breaks here; the details stay in our log.
+                system_error("request_failed")
                 log.exception("request_failed", subject=message.subject)
                 data, headers = _refusal("internal", "the service failed on this request; its log says why", 500)
         if raw.reply:
@@ -280,13 +292,26 @@ class NatsBus:
         return nats_work.work(self, stream, name, filters, ack_wait_seconds, max_pending, batch, from_seq)
 
     async def end_seq(self, stream: Stream) -> int:
-        return int((await api(self, f"STREAM.INFO.{stream.name}"))["state"]["last_seq"])
+        return int((await stream_info(self, stream))["state"]["last_seq"])
 
     async def first_seq(self, stream: Stream) -> int:
-        return int((await api(self, f"STREAM.INFO.{stream.name}"))["state"]["first_seq"])
+        return int((await stream_info(self, stream))["state"]["first_seq"])
 
     async def purge(self, stream: Stream, subject: str) -> int:
         return int((await api(self, f"STREAM.PURGE.{stream.name}", {"filter": subject})).get("purged", 0))
+
+    async def purge_through(self, stream: Stream, seq: int) -> int:
+        # The server wants the first sequence to be kept.
+        return int((await api(self, f"STREAM.PURGE.{stream.name}", {"seq": seq + 1})).get("purged", 0))
+
+    async def store(self) -> Store:
+        account, jobs, logs = await api(self, "INFO"), await stream_info(self, JOBS), await stream_info(self, LOG)
+        return Store(
+            used_bytes=int(account["storage"]),
+            limit_bytes=int(jobs["config"].get("metadata", {}).get(STORE_NOTE, 0)),
+            log_bytes=int(logs["state"]["bytes"]),
+            log_limit_bytes=max(0, int(logs["config"]["max_bytes"])),
+        )
 
     def bucket(self, bucket: Bucket) -> KeyValue:
         return NatsKeyValue(self, bucket)
@@ -296,6 +321,15 @@ class NatsBus:
     @property
     def client(self) -> Client:
         return self._nc
+
+    async def has_one_copy(self, stream: str) -> bool:
+        """So that whoever answers is its leader. Raises Unavailable, NotFound."""
+        now = asyncio.get_running_loop().time()
+        copies, asked_at = self._copies.get(stream, (0, -COPIES_SECONDS))
+        if now - asked_at >= COPIES_SECONDS:
+            copies = int((await api(self, f"STREAM.INFO.{stream}"))["config"]["num_replicas"])
+            self._copies[stream] = copies, now
+        return copies == 1
 
     def new_inbox(self) -> str:
         return self._nc.new_inbox()
@@ -336,7 +370,11 @@ async def _close(client: Client) -> None:
     if client.is_connected:
         with contextlib.suppress(TimeoutError, nats.errors.Error):
             await client.flush(2)
-    await client.close()
+    # What could not be flushed nobody will have; nats-py would write it to a connection that is gone, fail, and leave
+    # it half closed.
+    client._pending, client._pending_data_size = [], 0  # noqa: SLF001
+    with contextlib.suppress(OSError):
+        await client.close()
 
 
 async def _unsubscribe(subscription: Any) -> None:

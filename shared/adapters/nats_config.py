@@ -6,6 +6,7 @@ import orjson
 
 from shared.adapters.identity import Identity
 from shared.flow import STREAMS
+from shared.spec import parse_duration
 
 _HEADERS_BYTES = 65_536
 MAX_PAYLOAD_BYTES = max(stream.max_message_bytes for stream in STREAMS) + _HEADERS_BYTES
@@ -14,7 +15,22 @@ SYNC_INTERVAL_SECONDS = 1
 """How long an acknowledged message may be only in the kernel's memory.
 
 A killed server loses nothing whatever this is; a machine that loses power loses at most this second, where the
-server's own default of two minutes loses two minutes. `always` would halve what the bus can carry."""
+server's own default of two minutes loses two minutes. What `always` costs is in docs/reliability.md."""
+MAX_FILE_STORE = 2**50
+"""None of ours. The server's default is three quarters of what is free when it starts, so a restart could refuse what
+fitted before; and one smaller than what streams reserve lets no stream be changed any more, not even made smaller. What
+streams may take is in their shares, and the doors close before the rest is used up (services/gateway/room.py)."""
+LARGEST_SYNC_SECONDS = 120.0
+
+
+def read_sync(text: str) -> float | None:
+    """Seconds from `always` (None: before each acknowledgement), `1s`, `250ms`. Raises ValueError."""
+    if text == "always":
+        return None
+    seconds = float(parse_duration(text))
+    if not 0 < seconds <= LARGEST_SYNC_SECONDS:
+        raise ValueError(f"give always, or at most {LARGEST_SYNC_SECONDS:.0f}s")
+    return seconds
 
 
 def server_config(
@@ -46,6 +62,7 @@ def server_config(
         "jetstream {",
         f"  store_dir: {_text(directory / 'jetstream')}",
         f"  sync_interval: {sync}",
+        f"  max_file_store: {MAX_FILE_STORE}",
         "}",
         f"operator: {identity.operator_jwt()}",
         f"system_account: {identity.system_account}",

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from shared.adapters.nkeys import KeyPair
-from shared.flow import Crossing
+from shared.parties import Crossing
 
 _NO_LIMIT = -1
 _ACCOUNT_LIMITS = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), _NO_LIMIT)

@@ -7,7 +7,8 @@ one that writes a bucket may publish its keys. Data subjects come from the party
 from collections.abc import Iterator
 from typing import Any
 
-from shared.flow import BUCKETS, Party
+from shared.flow import BUCKETS
+from shared.parties import Party
 
 RESPONSE_SECONDS = 120
 _EDGE_SUBSCRIPTIONS = 512
@@ -28,6 +29,7 @@ def _reading(stream: str) -> Iterator[str]:
     """Last values, the stream's ends, and readers that are thrown away."""
     yield f"$JS.API.STREAM.INFO.{stream}"
     yield f"$JS.API.STREAM.MSG.GET.{stream}"
+    yield f"$JS.API.DIRECT.GET.{stream}.>"
     yield f"$JS.API.CONSUMER.CREATE.{stream}.*"
     yield f"$JS.API.CONSUMER.DELETE.{stream}.*"
     yield f"$JS.FC.{stream}.>"
@@ -51,6 +53,8 @@ def publishes(party: Party) -> list[str]:
     for stream in party.works:
         subjects.extend(_working(stream.name))
     subjects.extend(f"$JS.API.STREAM.PURGE.{stream.name}" for stream in party.purges)
+    subjects.extend(f"$JS.API.STREAM.INFO.{stream.name}" for stream in party.sizes)
+    subjects.extend(["$JS.API.INFO"] if party.sizes else [])
     return list(dict.fromkeys(subjects))
 
 

@@ -39,11 +39,12 @@ class KeyPair:
     """A key that signs. Its seed never shows in a repr."""
 
     kind: KeyKind
-    _secret: bytes = field(repr=False)
+    _key: nacl.signing.SigningKey = field(repr=False)
+    """Made once: each making works the public key out anew, which costs more than to sign."""
 
     @classmethod
     def generate(cls, kind: KeyKind) -> Self:
-        return cls(kind, bytes(nacl.signing.SigningKey.generate()))
+        return cls(kind, nacl.signing.SigningKey.generate())
 
     @classmethod
     def from_seed(cls, text: str) -> Self:
@@ -55,15 +56,15 @@ class KeyPair:
         if len(raw) != _KEY_BYTES + 4 or raw[0] & 0xF8 != _SEED or _text(raw[:-2]) != text:
             raise BadSeed(why="damaged or cut")
         # The kind's byte is spread over the two prefix bytes: five bits of the seed's prefix come first.
-        return cls(KeyKind((raw[0] & 7) << 5 | raw[1] >> 3), raw[2:-2])
+        return cls(KeyKind((raw[0] & 7) << 5 | raw[1] >> 3), nacl.signing.SigningKey(raw[2:-2]))
 
     @property
     def seed(self) -> str:
-        return _text(bytes((_SEED | self.kind >> 5, (self.kind & 31) << 3)) + self._secret)
+        return _text(bytes((_SEED | self.kind >> 5, (self.kind & 31) << 3)) + bytes(self._key))
 
     @property
     def public(self) -> str:
-        return _text(bytes((self.kind,)) + bytes(nacl.signing.SigningKey(self._secret).verify_key))
+        return _text(bytes((self.kind,)) + bytes(self._key.verify_key))
 
     def sign(self, data: bytes) -> bytes:
-        return nacl.signing.SigningKey(self._secret).sign(data).signature
+        return self._key.sign(data).signature

@@ -161,7 +161,8 @@ class S3Objects:
             if code in _ABSENT:
                 raise NotFound(what="object", name=what) from error
             if status >= 500 or code in _BUSY:  # noqa: PLR2004 - HTTP: the server's fault
-                raise Unavailable(what=f"the object store at {self._url}", why=code) from error
+                why = f"it answered {status} {code}; see to its log and to free space on its disk"
+                raise Unavailable(what=f"the object store at {self._url}", why=why) from error
             raise StoreRefused(what=what, why=str(error)) from error
         except (BotoCoreError, OSError, TimeoutError) as error:
             raise Unavailable(

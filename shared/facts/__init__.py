@@ -6,6 +6,8 @@ Any fact may come twice, late or out of order. A fact of an older epoch changes 
 
 from shared.facts.attempt import AttemptAccepted, AttemptEnded, AttemptStarted, Outcome
 from shared.facts.core import Fact
+from shared.facts.figures import CapacityCounted, RefusalsCounted
+from shared.facts.forgetting import ArtifactsKept, JobForgotten
 from shared.facts.job import JobRecord, Placement
 from shared.facts.machine import ClusterSeen, MachineBeat, MachineSeen
 from shared.facts.order import Desired, Order
@@ -14,13 +16,16 @@ from shared.facts.submission import CancelRequested, JobSubmitted, SubmissionRef
 
 __all__ = [
     "ArtifactStored",
+    "ArtifactsKept",
     "AttemptAccepted",
     "AttemptEnded",
     "AttemptStarted",
     "CancelRequested",
+    "CapacityCounted",
     "ClusterSeen",
     "Desired",
     "Fact",
+    "JobForgotten",
     "JobRecord",
     "JobSubmitted",
     "MachineBeat",
@@ -28,6 +33,7 @@ __all__ = [
     "Order",
     "Outcome",
     "Placement",
+    "RefusalsCounted",
     "StepEnded",
     "StepReady",
     "StepStarted",

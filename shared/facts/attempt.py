@@ -26,6 +26,8 @@ class AttemptAccepted(AttemptFact, kind="attempt.accepted"):
 
     cluster: ClusterId
     machine: MachineId
+    claim: str = Field(default="", max_length=64)
+    """Random: by it the claimant tells its own word from one that stood before."""
 
 
 class AttemptStarted(AttemptFact, kind="attempt.started"):

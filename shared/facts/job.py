@@ -54,6 +54,8 @@ class JobRecord(Fact, kind="job.recorded"):
     on_lost: OnLost = "rerun"
     labels: dict[str, str] = Field(default_factory=dict, max_length=16)
     step_count: int = Field(ge=1, le=200)
+    artifact_count: int = Field(default=0, ge=0, le=64)
+    """Named in the spec."""
     submitted_by: str = Field(max_length=200)
     submitted_via: Literal["http", "bus"] = "http"
     traceparent: str | None = None

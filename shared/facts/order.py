@@ -27,6 +27,7 @@ class Order(Fact, kind="order.given"):
     needs: Needs
     on_lost: OnLost
     fence_seconds: float
+    """Under `rerun-fenced`: without contact with the hub for so long, nothing of the attempt is left."""
     timeout_seconds: float
     protocol: int = 1
     term: int

@@ -6,7 +6,7 @@ simulator ask it "what if". Ties are broken by names, so the same picture always
 
 from shared.placement.fleet import Fleet
 from shared.placement.model import Amount, Machine, Target, Want, Why, machine_from, want_of
-from shared.placement.reasons import Explanation, explain
+from shared.placement.reasons import Explanation, explain, unserved
 
 __all__ = [
     "Amount",
@@ -18,5 +18,6 @@ __all__ = [
     "Why",
     "explain",
     "machine_from",
+    "unserved",
     "want_of",
 ]

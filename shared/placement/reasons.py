@@ -47,7 +47,7 @@ def sentence(why: Why | None, want: Want, machine: Machine, free: Amount) -> str
         Why.SUSPECT: "nothing was heard of it for a while",
         Why.LOST: "is lost: its agent is silent",
         Why.GONE: "its agent was stopped",
-        Why.OLD_PROTOCOL: f"speaks runner protocol {machine.protocol}, the hub {_protocols()}: update its agent",
+        Why.OLD_PROTOCOL: unserved(machine.protocol),
         Why.TOO_BIG: _lack(want.needs, machine.allocatable, "is all it has"),
         Why.NEEDS_CONTAINERS: "a step names an image; this machine isolates processes only",
         Why.NEEDS_NAMESPACE: "the job names a namespace; this machine is not part of Kubernetes",
@@ -115,6 +115,14 @@ def _s(machines: list[Machine]) -> str:
 
 def _are(machines: list[Machine]) -> str:
     return "is" if len(machines) == 1 else "are"
+
+
+def unserved(protocol: int) -> str:
+    """What an operator has to do about a machine that gets no orders for its protocol; empty when it gets them."""
+    if protocol in PROTOCOLS:
+        return ""
+    which = "the hub" if protocol > max(PROTOCOLS) else "its agent"
+    return f"speaks runner protocol {protocol}, the hub {_protocols()}: update {which}"
 
 
 def _protocols() -> str:

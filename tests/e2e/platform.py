@@ -37,6 +37,8 @@ class Platform:
     home: Path
     data: Path
     flags: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    """Environment of `up` and so of its parts."""
     ready: dict[str, Any] = field(default_factory=dict)
     process: "subprocess.Popen[str] | None" = None
 
@@ -49,7 +51,7 @@ class Platform:
                 stdout=subprocess.PIPE,
                 stderr=err,
                 text=True,
-                env=clean_environment(self.home),
+                env=clean_environment(self.home) | self.settings,
                 start_new_session=True,
             )
         assert self.process.stdout is not None
@@ -80,6 +82,19 @@ class Platform:
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
+
+    def output(self, *arguments: str) -> bytes:
+        """What it prints, byte for byte, when all goes well."""
+        done = subprocess.run(
+            [*OVERSPILL, *arguments],
+            capture_output=True,
+            env=self.environment(),
+            cwd=self.home,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout
 
     def popen(self, *arguments: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
         return subprocess.Popen(

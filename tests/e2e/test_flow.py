@@ -7,13 +7,14 @@ from pathlib import Path
 from shared import flow
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
-from shared.flow import HUB_PARTIES, Party, attempt_party, machine_party, service_party
+from shared.parties import HUB_PARTIES, Party, attempt_party, machine_party, service_party
 from tests.e2e.platform import Platform
 
 SPY = Party("spy", "hub", publishes=(), subscribes=(">",), why="sees what crosses the hub's account")
 SERVERS_OWN = ("$", "_INBOX", "_R_", "feed.", "desired.", "tail.", "logs.")
 """The server's API, answers, and what the server republishes by itself."""
 
+COUNTING = {"gateway", "cluster-metrics"}
 ANY = "any-of-them"
 ONLY_WHEN_THINGS_BREAK = {"dlq.*", "evt.*.*.*.attempt-ended"}
 """Burying, and the scheduler ending an attempt whose machine is lost: their own tests see them."""
@@ -37,9 +38,11 @@ def test_a_pattern_matches_as_the_bus_matches() -> None:
 
 
 async def test_what_is_declared_crosses_the_bus_and_nothing_else_does(tmp_path: Path) -> None:
-    platform = Platform(tmp_path, tmp_path / "data")
+    often = {"OVERSPILL_GATEWAY_TELL_REFUSALS_SECONDS": "0.1", "OVERSPILL_CLUSTER_METRICS_COUNT_SECONDS": "1"}
+    platform = Platform(tmp_path, tmp_path / "data", settings=often)
     platform.start()
     seen: set[str] = set()
+    counted = asyncio.Event()
     try:
         identity = Identity.load(platform.data / "identity")
         async with (
@@ -50,10 +53,18 @@ async def test_what_is_declared_crosses_the_bus_and_nothing_else_does(tmp_path: 
             async def spy() -> None:
                 async for message in messages:
                     seen.add(message.subject)
+                    if {subject.split(".")[1] for subject in seen if subject.startswith("figures.")} == COUNTING:
+                        counted.set()
 
             listening = asyncio.create_task(spy())
             await asyncio.to_thread(everything_a_tenant_does, platform)
             await a_service_submits_nonsense(platform, identity)
+            async with asyncio.timeout(30):
+                await counted.wait()
+            async with asyncio.timeout(60):
+                # The last thing that is said of a deleted job.
+                while not {"svc.cache.forget", "svc.log-collector.forget"} <= seen:
+                    await asyncio.sleep(0.05)
             listening.cancel()
     finally:
         platform.end()
@@ -78,12 +89,14 @@ def everything_a_tenant_does(platform: Platform) -> None:
     tree = platform.spec("artifacts: [{name: a, paths: [out]}]\nsteps: [{run: 'echo hello | tee out'}]")
     assert platform.run("run", cwd=tree).code == 0
     assert platform.run("artifacts", "last", "--download", str(tree / "got")).code == 0
+    assert platform.run("status").code == 0
     assert "hello" in platform.run("logs", "last").out
     waiting = platform.spec("steps: [{image: none, run: 'true'}]")
     job = platform.run("submit", "build.yaml", cwd=waiting).out.strip()
     assert platform.run("why", job).code == 0
     assert platform.run("cancel", job).code == 0
     assert platform.run("clusters").code == 0
+    assert "is deleted" in platform.run("delete", "last").out
 
 
 async def a_service_submits_nonsense(platform: Platform, identity: Identity) -> None:

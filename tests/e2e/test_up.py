@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def pid_of(data: Path, word: str) -> int:
             if named and str(data).encode() in environment + b" ".join(arguments):
                 return int(process.name)
     raise AssertionError(f"no {word} runs for {data}")
+
+
+def until_it_answers(platform: Platform) -> None:
+    """A client that can't connect says so at once; here the test waits for the hub that was killed."""
+    deadline = time.monotonic() + END_SECONDS
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{platform.ready['url']}/readyz").is_success:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def submit_and_wait_for_line(platform: Platform, spec: str) -> str:
@@ -190,11 +202,44 @@ def test_a_killed_bus_server_is_started_again_and_jobs_go_on(own: Platform) -> N
     assert done.code == 0, done.out + done.err
 
 
-def test_a_killed_hub_ends_it_with_a_line_that_says_so(own: Platform) -> None:
+def test_a_killed_hub_is_started_again_at_the_same_address_and_builds_go_on(own: Platform) -> None:
+    job = submit_and_wait_for_line(own, "steps: [{run: 'echo begun; while [ ! -e go ]; do sleep 0.1; done; echo on'}]")
     os.kill(pid_of(own.data, "overspill.hub"), signal.SIGKILL)
+    next((own.data / "agent" / "attempts").glob(f"{job}-1")).joinpath("work", "go").touch()
+    until_it_answers(own)
+    assert own.run("logs", "-f", job).out.splitlines() == ["begun", "on"]
+    ended = own.run("show", job, "--json").json()
+    assert (ended["state"], ended["epoch"]) == ("succeeded", 1)
+    done = own.run("run", "--no-source", str(own.spec("steps: [{run: echo again}]") / "build.yaml"))
+    assert done.code == 0, done.out + done.err
+
+
+def test_a_killed_agent_is_started_again_and_what_it_ran_is_told_truthfully(own: Platform, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    step = f"{{run: 'echo x >>{runs}; echo begun; [ $(wc -l <{runs}) -gt 1 ] || exec sleep 3600'}}"
+    lost = submit_and_wait_for_line(own, "on-lost: fail\nsteps: [{run: 'echo begun; exec sleep 3600'}]")
+    again = submit_and_wait_for_line(own, f"steps: [{step}]")
+    os.kill(pid_of(own.data, "runner.agent"), signal.SIGKILL)
+    assert own.run("logs", "-f", again).code == 0
+    assert own.run("logs", "-f", lost).code == 0
+    ended = own.run("show", again, "--json").json()
+    assert (ended["state"], ended["epoch"]) == ("succeeded", 2)
+    assert runs.read_text() == "x\nx\n"
+    assert own.run("show", lost, "--json").json()["state"] == "error"
+    assert not any("sleep 3600" in line for line in processes_of(own.data))
+
+
+def test_a_hub_that_keeps_dying_ends_it_with_a_line_that_says_so(own: Platform) -> None:
     assert own.process is not None
-    own.process.communicate(timeout=END_SECONDS)
+    killed = 0
+    while own.process.poll() is None:
+        with contextlib.suppress(AssertionError, ProcessLookupError):
+            os.kill(pid_of(own.data, "overspill.hub"), signal.SIGKILL)
+            killed += 1
+        time.sleep(0.05)
+    own.process.communicate()
     assert own.process.returncode == 3
+    assert killed >= 5
     assert "hub ended unexpectedly" in (own.home / "up.err").read_text()
     assert processes_of(own.data) == []
 

@@ -23,7 +23,7 @@ class Door:
             raise Unavailable(what="the tenants", why="their bucket was not read yet")
         principal = self._principal(authorization)
         tenant = self._directory.tenants.get(principal.tenant)
-        if tenant is None:
+        if tenant is None or tenant.closing_unix is not None:
             raise Unauthenticated(why=f"the tenant {principal.tenant} of this credential does not exist")
         limits = tenant.limits
         wait = self._rates.take(

@@ -1,12 +1,14 @@
 """Following a job's logs: the truth so far, then live, without a gap, until the job is over."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 
 from services.gateway.log_reading.live import LiveChunk
+from services.gateway.log_reading.missing import AttemptLogs, Missing, missing_end
 from services.gateway.log_reading.stamping import Times
 from services.gateway.log_reading.truth import StepLog, pages
 from shared.bus import Bus
+from shared.requests import LogTold
 
 LOOK_AGAIN_SECONDS = 5.0
 """The net under the live tail, which may miss a chunk that nothing follows."""
@@ -21,8 +23,8 @@ class Piece:
     offset: int
     data: bytes
     times: Times = ()
-    missing_bytes: int = 0
-    """Lost with their machine, just before this piece."""
+    missing: Missing | None = None
+    """Just before these bytes; of a piece without bytes, at the log's end."""
 
     @property
     def end(self) -> int:
@@ -62,24 +64,35 @@ class Follow:
 
     def __init__(self, bus: Bus, tenant: str, job: str, steps: range, positions: Positions) -> None:
         self._bus, self._tenant, self._job, self._steps = bus, tenant, job, steps
+        self._ends: dict[int, LogTold] = {}
         self.positions = positions
 
-    async def catch_up(self) -> AsyncGenerator[Piece, None]:
-        """What the truth has beyond the positions, in step order."""
+    async def catch_up(self, *, over: bool) -> AsyncGenerator[Piece, None]:
+        """What the truth has beyond the positions, in step order. `over`: the attempt is, and this is all there is."""
         for step in self._steps:
             if step in self.positions.complete:
                 continue
-            async for piece in self._catch_up_step(step):
+            async for piece in self._catch_up_step(step, over=over):
                 yield piece
 
-    async def _catch_up_step(self, step: int) -> AsyncGenerator[Piece, None]:
-        log = StepLog(self._tenant, self._job, self.positions.epoch, step)
+    def missing_ends(self, facts: AttemptLogs) -> Iterator[Piece]:
+        """What lacks of logs that will not go on. After `catch_up` of an attempt that is over."""
+        for step in sorted(self._ends.keys() - self.positions.complete):
+            told = self._ends[step]
+            missing = missing_end(told, step, facts)
+            if missing is not None:
+                yield Piece(self.positions.epoch, step, told.end, b"", missing=missing)
+
+    async def _catch_up_step(self, step: int, *, over: bool) -> AsyncGenerator[Piece, None]:
+        log = StepLog(self._tenant, self._job, self.positions.epoch, step, over)
         at = self.positions.offsets.get(step, 0)
         async for page in pages(self._bus, log, at):
-            missing = page.told.offset - self.positions.offsets.get(step, 0)
-            if page.data:
+            self._ends[step] = page.told
+            lost = page.told.offset - self.positions.offsets.get(step, 0)
+            if page.data or lost > 0:
                 self.positions.advance(step, page.end)
-                yield Piece(self.positions.epoch, step, page.told.offset, page.data, page.told.times, max(0, missing))
+                missing = Missing(lost) if lost > 0 else None
+                yield Piece(self.positions.epoch, step, page.told.offset, page.data, page.told.times, missing)
             if page.told.complete and page.is_last:
                 self.positions.complete.add(step)
 

@@ -15,12 +15,13 @@ TIMEOUT_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class StepLog:
-    """Which log is meant."""
+    """Which log is meant. `over`: its attempt is; the answer is then all that there is, or Unavailable."""
 
     tenant: str
     job: str
     epoch: int
     step: int
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ async def read_page(
         offset=offset,
         limit_bytes=min(limit_bytes, PAGE_BYTES),
         since_unix_ms=since_unix_ms,
+        over=log.over,
     )
     try:
         reply = await bus.request(Svc("log-collector", "read"), encode(asked), timeout_seconds=TIMEOUT_SECONDS)

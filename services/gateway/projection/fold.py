@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from services.gateway.projection import measures
 from shared.bus import Message
 from shared.errors import Poison
 from shared.facts import (
+    ArtifactsKept,
     ArtifactStored,
     AttemptAccepted,
     AttemptEnded,
@@ -23,7 +25,7 @@ from shared.facts import (
     StepSummarised,
     SubmissionRefused,
 )
-from shared.flow import Evt, RecordCopy
+from shared.flow import Evt, Kept, RecordCopy
 from shared.lifecycle import TERMINAL
 from shared.wire import decode
 
@@ -61,6 +63,7 @@ _STEP = """
 INSERT INTO steps (tenant, job, epoch, step, name, {column}) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET {column} = excluded.{column}, name = excluded.name WHERE {column} IS NULL
 """
+_KEPT = "INSERT OR REPLACE INTO kept (tenant, job, fact) VALUES (?, ?, ?)"
 _SUMMARY = "INSERT OR REPLACE INTO summaries (tenant, job, epoch, step, markdown) VALUES (?, ?, ?, ?, ?)"
 _ARTIFACT = "INSERT OR REPLACE INTO artifacts (tenant, job, epoch, name, fact) VALUES (?, ?, ?, ?, ?)"
 
@@ -94,10 +97,20 @@ def fold(message: Message) -> Folded:
 
 def record_statements(record: JobRecord, data: bytes, seq: int) -> Iterator[Statement]:
     created = min(record.created_unix_ns, LARGEST)
+    # Whether it came from JOBS or, after that was purged, from DONE: the last word is the last word.
+    seq = FINAL_SEQ if record.ended else seq
     head = (record.tenant, record.job, record.name, record.state.value, record.epoch)
     yield _RECORD, (*head, created, data, seq)
+    yield measures.UPSERT, measures.values(record, seq)
     for key, value in record.labels.items():
         yield _LABEL, (record.tenant, key, value, created, record.job)
+
+
+def kept_statements(message: Message) -> Iterator[Statement]:
+    """Raises Poison."""
+    about = Kept.parse(message.subject)
+    decode(ArtifactsKept, message.data)
+    yield _KEPT, (about.tenant, about.job, message.data)
 
 
 def source_seq(message: Message) -> int:

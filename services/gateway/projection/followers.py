@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from services.gateway.refusals import TooManyFollowers
+from services.gateway.refusals import TooManyFollowers, TooManyOfYours
 
 JobKey = tuple[str, str]
 """(tenant, job)"""
@@ -69,9 +69,9 @@ class Followers:
         if self._of_tenant.total() >= self._limit:
             raise TooManyFollowers(what="this gateway", why=f"the limit is {self._limit}")
         if self._of_tenant[key[0]] >= self._limit_of_tenant:
-            raise TooManyFollowers(what=f"tenant {key[0]}", why=f"the limit is {self._limit_of_tenant}")
+            raise TooManyOfYours(what=f"tenant {key[0]}", why=f"the limit is {self._limit_of_tenant}")
         if len(self._listeners.get(key, ())) >= self._limit_of_job:
-            raise TooManyFollowers(what=f"job {key[1]}", why=f"the limit is {self._limit_of_job}")
+            raise TooManyOfYours(what=f"job {key[1]}", why=f"the limit is {self._limit_of_job}")
 
     def tell(self, keys: Iterable[JobKey]) -> None:
         for key in keys:

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.gateway.figures.model import Queue
+from services.gateway.figures.tally import Windows
+from services.gateway.log_reading.missing import AttemptLogs
+from services.gateway.projection import measures
 from services.gateway.projection.schema import open_for_reading
 from services.gateway.refusals import BadRequest
-from shared.facts import ArtifactStored, AttemptEnded, JobRecord, StepEnded
+from shared.facts import ArtifactsKept, ArtifactStored, AttemptEnded, JobRecord, StepEnded
 from shared.ids import is_token
 from shared.wire import decode
 
@@ -161,6 +165,24 @@ class Reading:
         rows = await self._run(lambda db: db.execute(sql, (tenant, job, after_seq, limit)).fetchall())
         return [Event(*row) for row in rows]
 
+    async def attempt_logs(self, tenant: str, job: str, epoch: int) -> AttemptLogs:
+        return await self._run(lambda db: _attempt_logs(db, (tenant, job, epoch)))
+
+    async def measure(self, tenants: Sequence[str], windows: Windows) -> Queue:
+        """Everything of these tenants is counted in the windows; what waits and runs now comes back."""
+
+        def work(db: sqlite3.Connection) -> Queue:
+            found = Queue()
+            for tenant in tenants:
+                for row in measures.jobs(db, tenant, windows.since_ns):
+                    windows.job(row)
+                for span in measures.attempts(db, tenant, windows.since_ns):
+                    windows.attempt(span)
+                found = found.plus(Queue(*measures.queue(db, tenant)))
+            return found
+
+        return await self._run(work)
+
     async def summaries(self, tenant: str, job: str, epoch: int) -> list[tuple[int, str]]:
         """(step, markdown) in step order."""
         sql = "SELECT step, markdown FROM summaries WHERE tenant = ? AND job = ? AND epoch = ? ORDER BY step"
@@ -233,14 +255,32 @@ def _picture(db: sqlite3.Connection, tenant: str, job: str) -> JobPicture | None
         artifacts = db.execute(
             "SELECT fact FROM artifacts WHERE tenant = ? AND job = ? AND epoch = ? ORDER BY name", key
         ).fetchall()
+        kept = db.execute("SELECT fact FROM kept WHERE tenant = ? AND job = ?", (tenant, job)).fetchone()
     finally:
         db.execute("COMMIT")
     return JobPicture(
         record,
         tuple(_attempt_row(row) for row in attempts),
         tuple(_step_row(row) for row in steps),
-        tuple(decode(ArtifactStored, fact) for (fact,) in artifacts),
+        tuple(decode(ArtifactStored, fact) for (fact,) in artifacts) or _kept(kept, record.epoch),
     )
+
+
+def _attempt_logs(db: sqlite3.Connection, key: tuple[str, str, int]) -> AttemptLogs:
+    which = "WHERE tenant = ? AND job = ? AND epoch = ?"
+    started_ns, ended = db.execute(f"SELECT started_ns, ended FROM attempts {which}", key).fetchone() or (None, None)  # noqa: S608
+    steps = db.execute(f"SELECT step, ended FROM steps {which}", key).fetchall()  # noqa: S608
+    return AttemptLogs(
+        started_ns is not None,
+        ended is not None and decode(AttemptEnded, ended).spans is not None,
+        {step: decode(StepEnded, fact).log_bytes if fact else None for step, fact in steps},
+    )
+
+
+def _kept(row: Sequence[bytes] | None, epoch: int) -> tuple[ArtifactStored, ...]:
+    """What DONE has of the artifacts, once their facts are past their time."""
+    artifacts = decode(ArtifactsKept, row[0]).artifacts if row else []
+    return tuple(sorted((each for each in artifacts if each.epoch == epoch), key=lambda each: each.name))
 
 
 def _attempt_row(row: Sequence[Any]) -> AttemptRow:

@@ -2,20 +2,23 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from services.gateway.projection import forgetting
 from services.gateway.projection.fold import Statement
+from services.gateway.projection.followers import JobKey
 from services.gateway.projection.schema import CONTENT, open_for_writing
 from shared.errors import Unavailable
 
 T = TypeVar("T")
 
 KEPT_ANCHORS = 64
+NOTHING: Mapping[JobKey, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class Anchor:
     seq: int
     time_unix_ns: int
     subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far EVT and DONE are in, and when this was last said to be alive."""
+
+    applied_seq: int
+    done_seq: int
+    alive_unix: int
 
 
 class Writer:
@@ -57,11 +69,6 @@ class Writer:
         except sqlite3.OperationalError as error:
             raise Unavailable(what=f"the projection {self._path}", why=str(error)) from error
 
-    async def applied_seq(self) -> int | None:
-        """None: the file is empty and was never filled."""
-        row = await self._run(lambda: self._opened.execute("SELECT applied_seq FROM progress").fetchone())
-        return None if row is None else int(row[0])
-
     async def anchors(self) -> list[Anchor]:
         """Newest first."""
         sql = "SELECT seq, time_ns, subject FROM anchors ORDER BY seq DESC"
@@ -74,14 +81,25 @@ class Writer:
 
         await self._run(lambda: self._transaction(work))
 
-    async def apply(self, statements: Sequence[Statement], applied_seq: int | None, anchor: Anchor | None) -> None:
-        """All or nothing. `applied_seq` None leaves it as it is."""
+    async def apply(
+        self,
+        statements: Sequence[Statement],
+        applied_seq: int | None,
+        anchor: Anchor | None,
+        touched: Mapping[JobKey, int] = NOTHING,
+    ) -> None:
+        """All or nothing. `applied_seq` None leaves it as it is; `touched`: jobs and when, for `forgetting.settle`."""
 
         def work(connection: sqlite3.Connection) -> None:
             for sql, values in statements:
                 connection.execute(sql, values)
+            forgetting.settle(connection, touched)
             if applied_seq is not None:
-                connection.execute("INSERT OR REPLACE INTO progress (only, applied_seq) VALUES (1, ?)", (applied_seq,))
+                connection.execute(
+                    "INSERT INTO progress (only, applied_seq) VALUES (1, ?) "
+                    "ON CONFLICT DO UPDATE SET applied_seq = excluded.applied_seq",
+                    (applied_seq,),
+                )
             if anchor is not None:
                 row = (anchor.seq, anchor.time_unix_ns, anchor.subject)
                 connection.execute("INSERT OR REPLACE INTO anchors (seq, time_ns, subject) VALUES (?, ?, ?)", row)
@@ -92,20 +110,39 @@ class Writer:
 
         await self._run(lambda: self._transaction(work))
 
-    async def forget_events_before(self, seq: int, limit: int) -> int:
-        """Events that left the stream leave the history too; at most `limit` at once. How many went."""
-        sql = (
-            "DELETE FROM events WHERE (tenant, job, seq) IN (SELECT tenant, job, seq FROM events WHERE seq < ? LIMIT ?)"
-        )
-        return await self._run(lambda: self._opened.execute(sql, (seq, limit)).rowcount)
+    async def note_gone(self, keys: Iterable[JobKey]) -> None:
+        await self._run(lambda: self._transaction(lambda db: forgetting.note_gone(db, keys)))
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def let_go(self, keys: Iterable[JobKey]) -> None:
+        await self._run(lambda: self._transaction(lambda db: forgetting.let_go(db, keys)))
+
+    async def all_gone(self) -> set[JobKey]:
+        return await self._run(lambda: forgetting.all_gone(self._opened))
+
+    async def drop_old(self, horizon_ns: int, orphans_ns: int, limit: int) -> int:
+        """See `forgetting.drop_old`."""
+        return await self._run(
+            lambda: self._transaction(lambda db: forgetting.drop_old(db, horizon_ns, orphans_ns, limit))
+        )
+
+    async def progress(self) -> Progress | None:
+        """None: the file is empty and was never filled."""
+        sql = "SELECT applied_seq, done_seq, alive_unix FROM progress"
+        row = await self._run(lambda: self._opened.execute(sql).fetchone())
+        return None if row is None else Progress(*row)
+
+    async def tell_progress(self, *, done_seq: int | None = None, alive_unix: int | None = None) -> None:
+        sql = "UPDATE progress SET done_seq = coalesce(?, done_seq), alive_unix = coalesce(?, alive_unix)"
+        await self._run(lambda: self._opened.execute(sql, (done_seq, alive_unix)).rowcount)
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._opened
         connection.execute("BEGIN IMMEDIATE")
         try:
-            work(connection)
+            done = work(connection)
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+        return done

@@ -31,13 +31,37 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "description": _WORDS[status],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
         }
         for status in every
     }
+
+
+def header(name: str, description: str, *, required: bool = True) -> dict[str, Any]:
+    """OpenAPI's word for one header of a response."""
+    return {name: {"description": description, "required": required, "schema": {"type": "string"}}}
+
+
+_HEADERS = {
+    401: header("WWW-Authenticate", "how to say who you are"),
+    416: header("Content-Range", "`bytes */<length so far>`"),
+    429: header("Retry-After", "seconds after which it is worth trying again"),
+    503: header("Retry-After", "seconds after which it is worth trying again"),
+}
 
 
 def show(view: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(view.model_dump_json(), status, headers=headers, media_type="application/json")
 
 
+SERVER_SENT = {
+    "type": "object",
+    "description": "one server-sent event",
+    "properties": {
+        "id": {"type": "string", "description": "give it as Last-Event-ID to go on behind it"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 PROBLEM_SCHEMA = Problem

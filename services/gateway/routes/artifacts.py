@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 
 from services.gateway.desk import Caller, Submitter, TheDesk
 from services.gateway.presenting import artifact_view, time_of
-from services.gateway.refusals import BadRequest
-from services.gateway.routes.answers import problems, show
+from services.gateway.refusals import BadRequest, LimitExceeded
+from services.gateway.routes.answers import header, problems, show
 from services.gateway.views import ArtifactView, DownloadView, SourceView, View
 from shared.clock import iso
 from shared.errors import NotFound, Rejected
@@ -45,7 +45,13 @@ async def list_artifacts(job: str, caller: Caller, desk: TheDesk) -> Response:
 @router.get(
     "/jobs/{job}/artifacts/{name:path}",
     response_model=DownloadView,
-    responses={302: {"description": "`Location` is the presigned address"}, **problems(404)},
+    responses={
+        302: {
+            "description": "`Location` is the presigned address",
+            "headers": header("Location", "where the bytes are, for some minutes"),
+        },
+        **problems(404),
+    },
 )
 async def get_artifact(
     job: str, name: str, caller: Caller, desk: TheDesk, accept: Annotated[str, Header()] = "*/*"
@@ -92,6 +98,12 @@ async def create_source(request: Request, caller: Submitter, desk: TheDesk) -> R
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise InvalidBody(why=f"body {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    limit = desk.directory.tenant(caller.tenant).limits.max_source_bytes
+    if body.size_bytes > limit:
+        raise LimitExceeded(
+            why=f"the packed tree has {body.size_bytes} bytes, {caller.tenant}'s limit is {limit}: leave files out "
+            "(.overspillignore), or fetch them in a step"
+        )
     asked = SourceUploadAsked(tenant=caller.tenant, sha256=body.sha256, size_bytes=body.size_bytes)
     reply = await desk.bus.request(Svc("cache", "source-upload"), encode(asked))
     told = decode(SourceUploadTold, reply.data)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import structlog
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -10,12 +11,15 @@ from services.gateway.presenting import time_of
 from services.gateway.routes.answers import problems, show
 from services.gateway.views import ClustersView, ClusterView, MachineView
 from shared.clock import iso
+from shared.errors import Poison
 from shared.facts import ClusterSeen, MachineSeen
 from shared.flow import METRICS, ClusterMetrics, MachineMetrics
+from shared.placement import unserved
 from shared.principal import Principal, Role
 from shared.tenancy import ClusterRecord
 from shared.wire import decode
 
+log = structlog.get_logger()
 router = APIRouter(prefix="/v1", tags=["clusters"])
 
 
@@ -25,12 +29,16 @@ async def list_clusters(caller: Caller, desk: TheDesk) -> Response:
     summaries: dict[str, ClusterSeen] = {}
     machines: dict[str, list[MachineSeen]] = {}
     for message in await desk.bus.last_each(METRICS, ClusterMetrics.filter(), MachineMetrics.filter()):
-        if message.subject.endswith(".summary"):
-            seen = decode(ClusterSeen, message.data)
-            summaries[seen.cluster] = seen
-        else:
-            machine = decode(MachineSeen, message.data)
-            machines.setdefault(machine.cluster, []).append(machine)
+        try:
+            if message.subject.endswith(".summary"):
+                seen = decode(ClusterSeen, message.data)
+                summaries[seen.cluster] = seen
+            else:
+                machine = decode(MachineSeen, message.data)
+                machines.setdefault(machine.cluster, []).append(machine)
+        except Poison as poison:
+            # One unreadable picture does not hide the others.
+            log.warning("picture_ignored", subject=message.subject, why=str(poison))
     records = {record.cluster: record for record in desk.directory.clusters.values()}
     views = [
         _cluster(records.get(cluster), cluster, summaries.get(cluster), machines.get(cluster, []), caller)
@@ -78,4 +86,5 @@ def _machine(machine: MachineSeen, caller: Principal) -> MachineView:
         attempts=[attempt.model_dump(include={"tenant", "job", "epoch"}) for attempt in own],
         others=len(machine.attempts) - len(own),
         seen=time_of(machine.seen_unix_ns) or iso(0),
+        note=unserved(machine.protocol),
     )

@@ -11,8 +11,9 @@ from services.gateway.desk import Caller, Desk, TheDesk
 from services.gateway.presenting import time_of
 from services.gateway.projection.followers import News
 from services.gateway.projection.reading import Event
-from services.gateway.routes.answers import problems, show
+from services.gateway.routes.answers import SERVER_SENT, problems, show
 from services.gateway.sse import KEEP_ALIVE, EventStream, resume_seq, sse
+from services.gateway.standing import newest_record
 from services.gateway.views import EventPage, EventView
 from shared.clock import iso
 from shared.facts import JobRecord
@@ -29,7 +30,7 @@ PAGE = 200
         200: {
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": SERVER_SENT,
                     "example": 'id: 17\nevent: overspill.step.started.v1\ndata: {"id": 17, "epoch": 1}\n\n',
                 },
                 "application/json": {"schema": {"$ref": "#/components/schemas/EventPage"}},
@@ -71,6 +72,9 @@ async def _stream(desk: Desk, tenant: str, job: str, position: int) -> AsyncGene
                 continue
             if record is not None and record.ended:
                 yield sse("end", _end(record))
+                return
+            if record is None and await newest_record(desk.bus, tenant, job) is None:
+                yield sse("end", {"id": job, "state": "deleted"})
                 return
             if not await news.wait(desk.settings.keep_alive_seconds):
                 yield KEEP_ALIVE

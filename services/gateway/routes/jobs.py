@@ -1,4 +1,4 @@
-"""/v1/jobs: create, list, look, cancel."""
+"""/v1/jobs: create, list, look, cancel, delete."""
 
 import asyncio
 from typing import Annotated, Any
@@ -7,12 +7,12 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from services.gateway.desk import Caller, Desk, Submitter, TheDesk
+from services.gateway.desk import Admin, Caller, Desk, Submitter, TheDesk
 from services.gateway.model import Submission
 from services.gateway.presenting import job_view, summary
 from services.gateway.projection.reading import Cursor, Filters, JobPicture
 from services.gateway.refusals import BadRequest, UnsupportedMedia
-from services.gateway.routes.answers import problems, show
+from services.gateway.routes.answers import header, problems, show
 from services.gateway.routes.reading_input import idempotency_key, instant_ns, label
 from services.gateway.views import JobPage, JobView, SummaryView, WhyView
 from shared.errors import NotFound, Unavailable
@@ -53,8 +53,16 @@ _BODY = {
     response_model=JobView,
     openapi_extra=_BODY,
     responses={
-        200: {"model": JobView, "description": "The same submission made it before (same Idempotency-Key and spec)"},
-        **problems(413, 415),
+        200: {
+            "model": JobView,
+            "description": "The same submission made it before (same Idempotency-Key and spec)",
+            "headers": {
+                **header("Location", "path of the job"),
+                **header("Idempotency-Replayed", "`true`"),
+            },
+        },
+        201: {"description": "Made", "headers": header("Location", "path of the job")},
+        **problems(409, 413, 415),
     },
 )
 async def create_job(
@@ -162,6 +170,28 @@ async def cancel_job(job: str, caller: Submitter, desk: TheDesk) -> Response:
         return show(await _view(desk, await desk.picture(caller.tenant, job)))
     view = (await _view(desk, picture)).model_copy(update={"cancel_requested": True})
     return show(view, 202)
+
+
+@router.delete(
+    "/{job}",
+    status_code=204,
+    response_class=Response,
+    responses={
+        202: {"description": "It was live: it is being cancelled, and goes when it has ended"},
+        204: {"description": "It is deleted"},
+        **problems(404, 409),
+    },
+)
+async def delete_job(
+    job: str,
+    caller: Admin,
+    desk: TheDesk,
+    cancel: Annotated[bool, Query(description="a live job: cancel it first")] = False,  # noqa: FBT002
+) -> Response:
+    """Delete a job that has ended, with its history, log and artifacts. Its Idempotency-Key stays used for a week."""
+    await desk.picture(caller.tenant, job)
+    had_ended = await desk.deleting.job(caller, job, cancel=cancel)
+    return Response(status_code=204 if had_ended else 202)
 
 
 @router.get(

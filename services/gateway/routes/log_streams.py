@@ -5,12 +5,12 @@
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from services.gateway.cancelling import newest_record
 from services.gateway.desk import Desk
 from services.gateway.log_reading.following import LOOK_AGAIN_SECONDS, Follow, Piece, Positions
 from services.gateway.log_reading.live import LiveChunk, Waiting, Wake
 from services.gateway.log_reading.truth import StepLog, read_page
 from services.gateway.sse import KEEP_ALIVE, bytes_field, log_id, sse
+from services.gateway.standing import newest_record
 from shared.errors import NotFound, Unavailable
 from shared.facts import JobRecord
 
@@ -55,6 +55,9 @@ class _Stream:
             except Unavailable as error:
                 self._must_look = True
                 yield sse("delayed", {"detail": str(error)})
+            except NotFound:
+                yield sse("end", {"id": self._asked.job, "state": "deleted", "epoch": self._epoch})
+                return
             else:
                 if self._over:
                     yield sse("end", {"id": record.job, "state": record.state.value, "epoch": record.epoch})
@@ -84,8 +87,12 @@ class _Stream:
         follow = self._follow
         passed = record.ended or record.epoch > self._epoch
         if follow is not None and (self._must_look or passed):
-            async for piece in follow.catch_up():
+            async for piece in follow.catch_up(over=passed):
                 yield self._log(piece)
+            if passed:
+                facts = await self._desk.reading.attempt_logs(self._asked.tenant, self._asked.job, self._epoch)
+                for piece in follow.missing_ends(facts):
+                    yield self._log(piece)
         self._must_look = False
         if follow is not None and not record.ended and record.epoch > self._epoch and self._asked.epoch is None:
             self._follow, self._must_look = await self._begin(record.epoch), True
@@ -141,6 +148,10 @@ class _Stream:
         }
         if piece.times:
             data["times"] = piece.times
-        if piece.missing_bytes:
-            data["missing_bytes"] = piece.missing_bytes
+        if piece.missing is not None:
+            data |= {
+                "missing_bytes": piece.missing.count_bytes,
+                "missing_at_least": piece.missing.at_least,
+                "notice": piece.missing.notice,
+            }
         return sse("log", data, log_id(piece.epoch, offsets))

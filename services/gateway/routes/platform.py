@@ -59,7 +59,11 @@ async def get_health() -> Response:
 async def get_ready(desk: TheDesk) -> Response:
     """Jobs can be taken and shown."""
     waiting_for = missing(desk)
-    return show(ReadyView(ready=not waiting_for, waiting_for=waiting_for), 503 if waiting_for else 200)
+    # Without room for new jobs it still shows those that are there, so it stays ready.
+    warnings = [f"no new job is taken: {desk.room.why}"] if desk.room.why else []
+    return show(
+        ReadyView(ready=not waiting_for, waiting_for=waiting_for, warnings=warnings), 503 if waiting_for else 200
+    )
 
 
 def missing(desk: Desk) -> list[str]:

@@ -15,8 +15,9 @@ from services.gateway.settings import Settings
 from shared.adapters.nats_bus import NatsBus
 from shared.bus import Headers, Message
 from shared.facts import Fact, JobRecord
-from shared.flow import CLUSTERS, GATEWAY, JOBS, LOG_COLLECTOR, SCHEDULER, TENANTS, Evt, Job, attempt_party
+from shared.flow import CLUSTERS, JOBS, TENANTS, Evt, Job
 from shared.ids import random_id
+from shared.parties import GATEWAY, LOG_COLLECTOR, SCHEDULER, attempt_party
 from shared.principal import Role
 from shared.requests import ANSWER, LogAsked, LogTold
 from shared.tenancy import ApiKey, ClusterRecord, TenantLimits, TenantRecord, new_api_key

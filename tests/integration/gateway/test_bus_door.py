@@ -12,8 +12,9 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.bus import Message
 from shared.facts import CancelRequested, JobSubmitted, SubmissionRefused
-from shared.flow import DLQ, EVT, Buried, Evt, Submit, service_party
+from shared.flow import DLQ, EVT, Buried, Evt, Submit
 from shared.ids import job_id_from_event, random_id
+from shared.parties import service_party
 from shared.wire import decode
 from tests.integration.gateway.conftest import SPEC, Gateway, eventually
 
@@ -115,7 +116,10 @@ async def test_poison_is_buried_with_why_and_the_door_goes_on(
         await eventually(lambda: gateway.get(f"/v1/jobs/{job}"), lambda answer: answer.status_code == 200)
 
         async def buried() -> list[Message]:
-            return [message async for message in all_seeing.read(DLQ, str(Buried("gateway")), from_seq=begin)]
+            return [
+                message
+                async for message in all_seeing.read(DLQ, str(Buried("gateway", gateway.tenant)), from_seq=begin)
+            ]
 
         found = await eventually(buried, lambda messages: len(messages) >= 5)
     assert len(found) == 5

@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from shared.facts import JobSubmitted
-from shared.flow import Evt, Submit, attempt_party, machine_party, service_party
+from shared.flow import Evt, Submit
 from shared.ids import random_id
+from shared.parties import attempt_party, machine_party, service_party
 from tests.integration.gateway.conftest import SPEC, Gateway, eventually
 
 HEADERS = (

@@ -8,7 +8,8 @@ from shared.adapters.nats_bus import NatsBus
 from shared.bus import Message
 from shared.credential import Credential
 from shared.errors import OverspillError
-from shared.flow import Edge, Evt, machine_party
+from shared.flow import Edge, Evt
+from shared.parties import machine_party
 from shared.requests import Grant, GrantAsked
 from shared.wire import decode, encode
 from tests.integration.gateway.conftest import Gateway

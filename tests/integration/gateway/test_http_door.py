@@ -93,7 +93,7 @@ async def test_a_body_of_unknown_length_is_cut_off_at_the_limit(gateway: Gateway
 
 
 async def test_a_tree_nobody_uploaded_is_refused(gateway: Gateway, hub_bus: object) -> None:
-    from shared.flow import CACHE
+    from shared.parties import CACHE
     from shared.requests import SourceCheckTold
     from shared.wire import encode
 
@@ -159,7 +159,7 @@ async def test_who_asks_too_fast_is_told_when_to_come_back(gateway: Gateway) -> 
 
 async def test_readiness_and_the_schema_need_no_credential(gateway: Gateway) -> None:
     assert (await gateway.http.get("/healthz")).text == "ok\n"
-    assert (await gateway.http.get("/readyz")).json() == {"ready": True, "waiting_for": []}
+    assert (await gateway.http.get("/readyz")).json() == {"ready": True, "waiting_for": [], "warnings": []}
     schema = (await gateway.http.get("/v1/schema/job")).json()
     assert "steps" in schema["properties"]
     document = (await gateway.http.get("/v1/openapi.json")).json()

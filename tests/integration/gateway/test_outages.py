@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import Unavailable
-from shared.flow import GATEWAY, SCHEDULER
+from shared.parties import GATEWAY, SCHEDULER
 from tests.integration.gateway.conftest import SPEC, Gateway, eventually, running
 from tests.integration.gateway.test_streams import ENDED, PLACED, Stream, open_stream
 

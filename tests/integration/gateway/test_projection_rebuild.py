@@ -8,7 +8,8 @@ from services.gateway.wiring import PROJECTION_FILE
 from shared.adapters.nats_api import api
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.adapters.provision import provision
-from shared.flow import DONE, EVT, GATEWAY, JOBS, SCHEDULER, TENANTS, Done, Job
+from shared.flow import DONE, EVT, JOBS, TENANTS, Done, Job
+from shared.parties import GATEWAY, SCHEDULER
 from shared.tenancy import TenantRecord
 from shared.wire import decode, encode
 from tests.integration.gateway.conftest import SPEC, Gateway, eventually, running

@@ -11,8 +11,9 @@ import httpx
 from shared.facts import ArtifactStored, AttemptAccepted, AttemptEnded, StepEnded, StepStarted
 from shared.facts.attempt import Spans
 from shared.facts.log import LogChunk
-from shared.flow import CACHE, SCHEDULER, LogTo, attempt_party
+from shared.flow import LogTo
 from shared.lifecycle import Reason
+from shared.parties import CACHE, SCHEDULER, attempt_party
 from shared.requests import Presigned, WhyTold
 from shared.wire import encode
 from tests.integration.gateway.conftest import SPEC, Gateway, Logs, eventually
@@ -97,7 +98,8 @@ async def test_events_run_from_the_first_to_the_verdict_and_end(gateway: Gateway
 
 
 async def test_a_jobs_picture_tells_steps_attempts_and_where_time_went(gateway: Gateway, hub_bus: Any) -> None:
-    from shared.flow import Evt, machine_party
+    from shared.flow import Evt
+    from shared.parties import machine_party
 
     job = await gateway.submit()
     await gateway.move(job, **PLACED)

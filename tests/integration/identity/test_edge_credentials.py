@@ -5,27 +5,8 @@ from itertools import product
 
 import pytest
 
-from shared.flow import (
-    BUCKETS,
-    CLUSTER_METRICS,
-    EVT,
-    GATEWAY,
-    LOG,
-    SCHEDULER,
-    STREAMS,
-    Beat,
-    DesiredAt,
-    Edge,
-    Evt,
-    Job,
-    LogTo,
-    OrderTo,
-    Party,
-    Submit,
-    attempt_party,
-    machine_party,
-    service_party,
-)
+from shared.flow import BUCKETS, EVT, LOG, STREAMS, Beat, DesiredAt, Edge, Evt, Job, LogTo, OrderTo, Submit
+from shared.parties import CLUSTER_METRICS, GATEWAY, SCHEDULER, Party, attempt_party, machine_party, service_party
 from shared.subject import Subject
 from tests.conftest import BusServer
 from tests.integration.identity.attacker import WAIT_SECONDS, Attacker

@@ -1,7 +1,8 @@
 """The servers every other test leans on."""
 
 from shared.adapters.s3_objects import S3Objects
-from shared.flow import GATEWAY, Submit, service_party
+from shared.flow import Submit
+from shared.parties import GATEWAY, service_party
 
 
 async def test_the_object_store_gives_back_what_it_was_given(object_store) -> None:

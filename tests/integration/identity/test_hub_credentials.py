@@ -11,20 +11,8 @@ from shared.adapters.nats_permissions import PROVISIONER, SEEDER, user_claim
 from shared.adapters.nkeys import KeyKind, KeyPair
 from shared.credential import Credential
 from shared.errors import OverspillError
-from shared.flow import (
-    BUCKETS,
-    CACHE,
-    CLUSTER_METRICS,
-    GATEWAY,
-    HUB_PARTIES,
-    SCHEDULER,
-    STREAMS,
-    TENANTS,
-    Evt,
-    Job,
-    Party,
-    attempt_party,
-)
+from shared.flow import BUCKETS, STREAMS, TENANTS, Evt, Job
+from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, SCHEDULER, Party, attempt_party
 from tests.integration.identity.attacker import WAIT_SECONDS, Attacker, comes_in
 
 
@@ -71,6 +59,7 @@ async def test_a_hub_service_changes_no_stream_and_reads_only_its_own(bus_server
             if name not in read:
                 assert not await service.may_publish(f"$JS.API.CONSUMER.CREATE.{name}.probe")
                 assert not await service.may_publish(f"$JS.API.STREAM.MSG.GET.{name}")
+                assert not await service.may_publish(f"$JS.API.DIRECT.GET.{name}.probe")
 
 
 @pytest.mark.parametrize("party", HUB_PARTIES, ids=lambda party: party.name)

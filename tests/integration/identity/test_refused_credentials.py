@@ -4,7 +4,7 @@ import pytest
 
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import CredentialRefused, NatsBus
-from shared.flow import GATEWAY
+from shared.parties import GATEWAY
 
 
 async def test_a_foreign_credential_is_refused_by_name(bus_server, tmp_path) -> None:

@@ -9,9 +9,10 @@ from services.cache.settings import Settings as CacheSettings
 from services.cache.wiring import serve as serve_cache
 from services.log_collector.model import LogId
 from shared.adapters.s3_objects import S3Objects
-from shared.flow import CACHE, GATEWAY, LOG_COLLECTOR, Ask, Job, Spec, Svc, attempt_party
+from shared.flow import Ask, Job, Spec, Svc
 from shared.ids import random_id
 from shared.lifecycle import JobState
+from shared.parties import CACHE, GATEWAY, LOG_COLLECTOR, attempt_party
 from shared.requests import ForgetAsked, ForgetTold, SourceCheckAsked, SourceCheckTold, UrlsAsked, UrlsTold
 from shared.wire import decode, encode
 from tests.integration.log_collector.steps import Step, collecting, quick, read_all

@@ -1,15 +1,12 @@
 """A bus with real accounts, a test's hub on it, and agents as processes. Nothing is left behind."""
 
-import os
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import BusServer
-from tests.integration.runner.hub import HUB, AgentProcess, Hub, mine
+from tests.integration.runner.hub import HUB, AgentProcess, Hub, end_processes
 
 
 @pytest.fixture
@@ -38,8 +35,4 @@ def agents(tmp_path: Path, hub: Hub) -> Iterator[Callable[..., AgentProcess]]:
 
     yield make
     for agent in made:
-        if agent.process is not None:
-            agent.signal(signal.SIGKILL)
-        for pid in mine(agent.data):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_processes(agent)

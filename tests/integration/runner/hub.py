@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -21,9 +21,10 @@ from shared.bus import Headers, Message
 from shared.errors import Rejected, WrongSequence
 from shared.facts import AttemptEnded, Desired, Order
 from shared.facts.log import LogChunk
-from shared.flow import EVT, LOG, ORDERS, STREAMS, Ask, Edge, Evt, OrderTo, Party, attempt_party, machine_party
+from shared.flow import EVT, LOG, ORDERS, STREAMS, Ask, Edge, Evt, OrderTo
 from shared.ids import random_id
 from shared.needs import Needs
+from shared.parties import Party, attempt_party, machine_party
 from shared.requests import DurableAsked, DurableTold, Grant, GrantAsked, OrdersTold, Presigned, UrlsAsked, UrlsTold
 from shared.spec import JobSpec
 from shared.wire import decode, encode
@@ -45,15 +46,21 @@ class Hub:
     durable_open: bool = True
     urls: Callable[[Ask, UrlsAsked], Awaitable[UrlsTold]] | None = None
     durable_asks: int = 0
+    routes: dict[str, str] = field(default_factory=dict)
+    """By machine: the address under which its attempts reach the bus, where that is another."""
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, bus: NatsBus, identity: Identity, url: str, directory: Path) -> AsyncIterator[Self]:
+    async def serving(
+        cls, bus: NatsBus, identity: Identity, url: str, directory: Path, *, orders: bool = True
+    ) -> AsyncIterator[Self]:
+        """Without `orders` a real scheduler answers for them."""
         hub = cls(bus, identity, url, directory)
         hub.grants_open.set()
         async with AsyncExitStack() as stack:
+            if orders:
+                await stack.enter_async_context(bus.serve(Edge.filter(op="orders"), hub._orders))
             for subject, responder in (
-                (Edge.filter(op="orders"), hub._orders),
                 (Edge.filter(op="grant"), hub._grant),
                 (Ask.filter(op="durable"), hub._durable),
                 (Ask.filter(op="urls"), hub._urls),
@@ -79,7 +86,7 @@ class Hub:
             job=asked.job,
             epoch=asked.epoch,
             spec=self.specs[asked.job],
-            bus_urls=[self.url],
+            bus_urls=[self.routes.get(Edge.parse(message.subject).machine, self.url)],
             bus_jwt=credential.jwt,
             bus_seed=credential.seed,
             created_unix_ns=time.time_ns(),
@@ -269,4 +276,13 @@ def mine(data: Path) -> list[int]:
     return found
 
 
-__all__ = ["AgentProcess", "Hub", "Log", "Presigned", "mine"]
+def end_processes(agent: AgentProcess) -> None:
+    """Nothing of an agent is left, nor of what it started."""
+    if agent.process is not None:
+        agent.signal(signal.SIGKILL)
+    for pid in mine(agent.data):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+__all__ = ["AgentProcess", "Hub", "Log", "Presigned", "end_processes", "mine"]

@@ -5,7 +5,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.flow import Beat, Party
+import orjson
+import pytest
+
+from runner.entrypoint.build import chaos_binary
+from shared.facts import Desired
+from shared.flow import EVT, Beat, Evt
+from shared.parties import Party
 from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
 from tests.integration.runner.waiting import until_gone, until_process_gone, until_there
@@ -13,6 +19,14 @@ from tests.integration.runner.waiting import until_gone, until_process_gone, unt
 Agents = Callable[..., AgentProcess]
 
 SLOW = {"run": "echo once >> $OVERSPILL_WORKSPACE/runs; echo first; while [ ! -e go ]; do sleep 0.02; done; cat runs"}
+
+
+def process_of(attempt: Path, step: int) -> tuple[int, int]:
+    """Number and start of the step's command, which still runs."""
+    started = dict(line.split() for line in (attempt / "steps" / f"{step:03d}" / "started").read_text().splitlines())
+    pid, ticks = int(started["pid"]), int(started["pid_start_ticks"])
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19] == str(ticks)
+    return pid, ticks
 
 
 def step_ctl_of(attempt: Path) -> int:
@@ -47,6 +61,57 @@ async def test_a_killed_agent_finds_its_attempts_again_twice_in_a_row(hub: Hub, 
     assert (await hub.log(order.job, 1)).data == b"first\nonce\n"
     await until_gone(agent.attempt(order))
     assert (await hub.kinds(order.job)).count("attempt-accepted") == 1
+
+
+async def test_agent_and_step_ctl_killed_twice_in_a_row_disturb_no_step_and_its_exit_code_is_told(
+    hub: Hub, agents: Agents
+) -> None:
+    agent = agents()
+    server = {"background": True, "ready": "true", "run": "echo once >> server-runs; exec sleep 1000"}
+    order = await hub.order({"steps": [server, SLOW | {"run": f"{SLOW['run']}; exit 3"}]}, agent.machine)
+    await hub.until(order.job, "step-started", 2)
+    attempt = agent.attempt(order)
+    before = {step: process_of(attempt, step) for step in (1, 2)}
+    for _ in range(2):
+        agent.signal(signal.SIGKILL)
+        os.kill(step_ctl_of(attempt), signal.SIGKILL)
+        (attempt / "step-ctl.lock").unlink()
+        agent.start()
+        await until_there(attempt / "step-ctl.lock")
+        assert {step: process_of(attempt, step) for step in (1, 2)} == before
+    (attempt / "work" / "go").touch()
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.step, ended.exit_code) == ("failed", 2, 3), agent.complaints()
+    assert (await hub.log(order.job, 2)).data == b"first\nonce\n"
+    await until_gone(attempt)
+    kinds = await hub.kinds(order.job)
+    assert [kinds.count(kind) for kind in ("attempt-accepted", "step-started", "step-ended")] == [1, 2, 2]
+    for pid, _ in before.values():
+        await until_process_gone(pid)
+
+
+async def test_a_step_that_ended_while_nobody_watched_is_told_and_the_next_one_ran_meanwhile(
+    hub: Hub, agents: Agents
+) -> None:
+    agent = agents()
+    hub.durable_open = False
+    order = await hub.order({"steps": [SLOW, {"run": "echo second"}, {"run": "exit 4"}]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    attempt = agent.attempt(order)
+    for _ in range(2):
+        agent.signal(signal.SIGKILL)
+        os.kill(step_ctl_of(attempt), signal.SIGKILL)
+        (attempt / "step-ctl.lock").unlink()
+        if not (attempt / "finish").exists():
+            (attempt / "work" / "go").touch()
+            await until_there(attempt / "finish")
+        agent.start()
+        await until_there(attempt / "step-ctl.lock")
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.step, ended.exit_code) == ("failed", 3, 4), agent.complaints()
+    hub.durable_open = True
+    assert (await hub.log(order.job, 2)).data == b"second\n"
+    await until_gone(attempt)
 
 
 async def test_agent_and_step_ctl_killed_while_the_build_ends_tell_how_it_ended(hub: Hub, agents: Agents) -> None:
@@ -102,6 +167,33 @@ async def test_a_killed_entrypoint_is_an_error_of_ours_and_leaves_nothing(hub: H
         await until_process_gone(pid)
     await until_gone(agent.attempt(order))
     assert (await hub.log(order.job, 2)).data == b"begun\n"
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "entrypoint.after-turn-before-start:1",
+        "entrypoint.after-exit-before-go:1",
+        "entrypoint.after-last-exit-before-finish:1",
+    ],
+)
+@pytest.mark.parametrize("order_of_steps", ["background first", "background last"])
+async def test_an_entrypoint_killed_between_two_steps_is_started_again_and_nothing_runs_twice(
+    hub: Hub, agents: Agents, tmp_path: Path, point: str, order_of_steps: str
+) -> None:
+    ledger = tmp_path / "ledger"
+    ledger.mkdir()
+    armed = {"OVERSPILL_CRASH_AT": point, "OVERSPILL_CRASH_LEDGER": str(ledger)}
+    agent = agents(OVERSPILL_ENTRYPOINT=str(chaos_binary()), **armed)
+    server = {"background": True, "run": "exec sleep 1000"}
+    foreground = [{"run": "echo one >> runs"}, {"run": "echo two >> runs; cat runs"}]
+    steps = [server, *foreground] if order_of_steps == "background first" else [*foreground, server]
+    order = await hub.order({"steps": steps}, agent.machine)
+    ended = await hub.ended(order)
+    assert [fired.name for fired in ledger.iterdir()] == [point.removesuffix(":1")]
+    assert (ended.outcome, ended.exit_code) == ("succeeded", 0), agent.complaints()
+    assert (await hub.log(order.job, steps.index(foreground[1]) + 1)).data == b"one\ntwo\n"
+    await until_gone(agent.attempt(order))
 
 
 async def test_a_bus_outage_delays_but_ends_no_build(hub: Hub, server: BusServer, agents: Agents) -> None:
@@ -199,3 +291,26 @@ async def test_a_step_ctl_that_can_not_be_brought_up_ends_the_attempt_by_the_age
     # It is tried again for the log's sake.
     (agent.attempt(order) / "attempt.json").write_bytes(whole)
     assert agent.attempt(order).exists()
+
+
+async def test_a_fenced_attempt_from_before_a_start_of_the_machine_goes_no_further(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    steps = [SLOW, {"run": "echo never"}]
+    order = await hub.order({"steps": steps}, agent.machine, on_lost="rerun-fenced", fence_seconds=600)
+    attempt = agent.attempt(order)
+    await hub.until(order.job, "step-started", 1)
+    await hub.change(order, desired=Desired.HOLD)
+    await until_there(attempt / "hold")
+    (attempt / "work" / "go").touch()
+    await hub.until(order.job, "step-ended", 1)
+    agent.signal(signal.SIGKILL)
+    for pid in {*mine(attempt), step_ctl_of(attempt)}:
+        os.kill(pid, signal.SIGKILL)
+    before = orjson.loads((attempt / "attempt.json").read_bytes())
+    (attempt / "attempt.json").write_bytes(orjson.dumps(before | {"boot_id": "another"}))
+    agent.start()
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.reason) == ("error", "machine_lost"), agent.complaints()
+    await until_gone(attempt)
+    begun = Evt.filter(tenant=order.tenant, job=order.job, kind="step-started")
+    assert len([message async for message in hub.bus.read(EVT, begun, from_seq=1)]) == 1

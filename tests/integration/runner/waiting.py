@@ -30,6 +30,11 @@ async def until_there(path: Path) -> None:
     await asyncio.to_thread(_until, path.parent, lambda: path.exists() and path.stat().st_size > 0)
 
 
+async def until_named(path: Path) -> None:
+    """As until_there, of a file that may be empty."""
+    await asyncio.to_thread(_until, path.parent, path.exists)
+
+
 async def until_gone(path: Path) -> None:
     await asyncio.to_thread(_until, path.parent, lambda: not path.exists())
 

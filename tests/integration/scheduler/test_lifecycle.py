@@ -92,7 +92,7 @@ async def test_orders_are_purged_and_after_a_while_the_job_leaves_the_stream(w: 
 
 
 def _scheduler():
-    from shared.flow import SCHEDULER
+    from shared.parties import SCHEDULER
 
     return SCHEDULER
 

@@ -15,25 +15,11 @@ from shared.adapters.nats_bus import NatsBus
 from shared.errors import OverspillError, WrongSequence
 from shared.facts import AttemptAccepted, AttemptEnded, CancelRequested, Desired, JobRecord, MachineBeat, Order
 from shared.facts.attempt import Outcome
-from shared.flow import (
-    CLUSTER_METRICS,
-    DONE,
-    GATEWAY,
-    JOBS,
-    SCHEDULER,
-    Beat,
-    DesiredAt,
-    Done,
-    Edge,
-    Evt,
-    Job,
-    Spec,
-    Svc,
-    machine_party,
-)
+from shared.flow import DONE, JOBS, Beat, DesiredAt, Done, Edge, Evt, Job, Spec, Svc
 from shared.ids import random_id
 from shared.lifecycle import JobState, Reason
 from shared.needs import GIB, Capacity, Needs
+from shared.parties import CLUSTER_METRICS, GATEWAY, SCHEDULER, machine_party
 from shared.requests import OrdersAsked, OrdersTold, WhyAsked, WhyTold
 from shared.wire import decode, encode
 from tests.conftest import BusServer
@@ -169,7 +155,7 @@ class World:
         self.tenant, self.cluster = tenant, cluster
 
     async def submit(self, **about: object) -> str:
-        job = random_id()
+        job = str(about.get("job") or random_id())
         values: dict[str, object] = {
             "tenant": self.tenant,
             "job": job,

@@ -7,8 +7,9 @@ from overspill.hub_seed import KEY_NAME, prepare
 from shared.adapters.accounts import Accounts
 from shared.adapters.nats_permissions import SEEDER
 from shared.errors import OverspillError
-from shared.flow import CLUSTERS, TENANTS, Evt, Submit, machine_party, service_party
+from shared.flow import CLUSTERS, TENANTS, Evt, Submit
 from shared.ids import random_id
+from shared.parties import machine_party, service_party
 from shared.principal import Role
 from shared.tenancy import ClusterRecord, TenantRecord, new_api_key
 from shared.wire import decode, encode

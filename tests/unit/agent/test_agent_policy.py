@@ -76,6 +76,10 @@ A, A2 = Key("t", "a", 1), Key("t", "a", 2)
         ([order()], [local(held=True)], [Release(A)]),
         ([], [local()], [End(A, "stale")]),
         ([], [local(phase="finishing")], []),
+        ([order(desired=Desired.CANCEL)], [local(phase="finishing")], [End(A, "cancel")]),
+        ([order(desired=Desired.TIMEOUT)], [local(phase="finishing")], [End(A, "timeout")]),
+        ([order(desired=Desired.CANCEL)], [local(phase="finishing", ending=True)], []),
+        ([order(desired=Desired.HOLD)], [local(phase="finishing")], []),
         ([], [local(ending=True)], []),
         ([order(epoch=2)], [local()], [End(A, "stale"), Claim(order(epoch=2))]),
         ([order(epoch=1)], [local(epoch=2)], [End(A2, "stale")]),
@@ -157,7 +161,11 @@ def test_whatever_comes_no_attempt_begins_twice_or_beyond_the_room(
         assert not draining
     touched = [effect.key for effect in effects if isinstance(effect, End | Hold | Release)]
     assert len(touched) == len(set(touched))
-    assert all(any(each.key == key and each.phase != "finishing" for each in here) for key in touched)
+    phases = {each.key: each.phase for each in here}
+    assert set(touched) <= set(phases)
+    finishing = [effect for effect in effects if isinstance(effect, End) and phases[effect.key] == "finishing"]
+    assert all(effect.word in ("cancel", "timeout") for effect in finishing)
+    assert not [e for e in effects if isinstance(e, Hold | Release) and phases[e.key] == "finishing"]
 
 
 def test_a_live_order_outlives_a_list_asked_for_before_it_came() -> None:

@@ -240,12 +240,26 @@ def test_a_shell_that_passes_on_the_kill_of_its_child_was_killed_for_memory(
 
 
 @needs_memory_cgroup
-def test_a_kill_the_step_lived_through_is_counted_with_its_real_code(attempt: AttemptDir, memory_cgroup: Path) -> None:
+def test_a_failure_after_a_kill_for_memory_keeps_its_code_and_is_named_for_memory(
+    attempt: AttemptDir, memory_cgroup: Path
+) -> None:
     attempt.step(1, "python3 -c 'x = bytearray(200 << 20)' || exit 4", cgroups=[memory_cgroup])
     attempt.run(1)
     end = attempt.exit(1)
-    assert (end["code"], end["killed_for"]) == ("4", "none")
+    assert (end["state"], end["code"], end["killed_for"], end["verdict"]) == ("exited", "4", "memory", "failed")
     assert int(end["oom_kills"]) >= 1
+    assert "of 64 MiB allowed; it exited with 4" in end["message"]
+
+
+@needs_memory_cgroup
+def test_a_kill_for_memory_the_step_lived_through_is_told_and_fails_nothing(
+    attempt: AttemptDir, memory_cgroup: Path
+) -> None:
+    attempt.step(1, "python3 -c 'x = bytearray(200 << 20)' || true", cgroups=[memory_cgroup])
+    attempt.run(1)
+    end = attempt.exit(1)
+    assert (end["code"], end["killed_for"], end["verdict"], end["oom_kills"]) == ("0", "none", "ok", "1")
+    assert end["message"].startswith("Out of memory: 1 of the step's processes killed")
 
 
 @needs_memory_cgroup

@@ -115,20 +115,20 @@ async def test_a_batch_goes_in_whole_or_not_at_all(tmp_path: Path, writer: Write
     reading = Reading(tmp_path / "p.sqlite", 1)
     assert await reading.job("t1", "j1") is None
     reading.close()
-    assert await writer.applied_seq() is None
+    assert await writer.progress() is None
 
 
 async def test_a_broken_or_foreign_file_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "x.sqlite"
     path.write_bytes(b"this is no database at all" * 100)
     async with Writer(path) as writer:
-        assert await writer.applied_seq() is None
+        assert await writer.progress() is None
         await apply(writer, HISTORY[0])
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version={VERSION + 1}")
     db.close()
     async with Writer(path) as writer:
-        assert await writer.applied_seq() is None
+        assert await writer.progress() is None
 
 
 async def test_anchors_are_bounded(writer: Writer) -> None:

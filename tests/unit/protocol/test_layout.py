@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runner.protocol.directory import AttemptDir
-from runner.protocol.layout import Place, PlannedFile, Unrunnable, Whose, groups, layout
+from runner.protocol.layout import Fence, Place, PlannedFile, Unrunnable, Whose, groups, layout
 from shared.spec import JobSpec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -51,6 +51,21 @@ def test_the_first_step_may_begin_at_once_only_without_a_source() -> None:
     paths = {n: {f.path for f in layout(JobSpec.model_validate(s), WHOSE, place)} for n, s in SPECS.items()}
     assert "go/001" in paths["one-step"]
     assert "go/001" not in paths["everything"]
+
+
+def test_a_fenced_attempt_begins_to_end_a_grace_before_it_must_be_gone() -> None:
+    fence = Fence(Path("/data/contact"), 123, 30.0)
+    place = Place(AttemptDir(Path("/a")), {}, grace_ms=10_000, fence=fence)
+    files = {file.path: file.data for file in layout(JobSpec.model_validate(SPECS["one-step"]), WHOSE, place)}
+    assert files["fence"] == b"contact /data/contact\nsince_boot_ns 123\nend_ms 20000\nkill_ms 30000\n"
+    assert b"grace_ms 10000\n" in files["steps/001/config"]
+
+
+def test_no_grace_is_longer_than_half_the_fence() -> None:
+    place = Place(AttemptDir(Path("/a")), {}, grace_ms=60_000, fence=Fence(Path("/c"), 1, 30.0))
+    files = {file.path: file.data for file in layout(JobSpec.model_validate(SPECS["one-step"]), WHOSE, place)}
+    assert b"grace_ms 15000\n" in files["steps/001/config"]
+    assert b"end_ms 15000\n" in files["fence"]
 
 
 def test_foreground_steps_share_a_process_and_background_ones_have_their_own() -> None:

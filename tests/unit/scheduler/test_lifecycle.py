@@ -161,6 +161,35 @@ def test_on_lost_fenced_waits_until_the_lost_attempt_has_ended_itself(town: Town
     assert town.record(key).epoch == 2
 
 
+def test_under_fenced_an_attempt_that_was_not_accepted_in_time_may_run_all_the_same_and_is_waited_for(
+    town: Town,
+) -> None:
+    key = town.submit(record(on_lost="rerun-fenced"))
+    town.settle()
+    town.see(machine("m2"))
+    town.settle(RULES.accept_seconds)
+    assert town.record(key).past_attempts[0].reason is Reason.NOT_ACCEPTED
+    town.settle(RULES.fence_seconds + RULES.fence_margin_seconds - 1)
+    assert town.record(key).epoch == 1
+    town.see(machine("m2", version=2))
+    town.settle(1)
+    assert (town.record(key).epoch, town.record(key).placement.target) == (2, "m2")
+
+
+def test_the_fence_counts_from_when_the_order_to_run_surely_stood_no_more(town: Town) -> None:
+    key = started(town, on_lost="rerun-fenced")
+    town.see(machine("m2"))
+    lose(town)
+    town.now += 20  # as long nobody led, and who leads now knows of the revoked order since now
+    town.new_leader()
+    town.settle()
+    town.settle(RULES.fence_seconds + RULES.fence_margin_seconds - 1)
+    assert town.record(key).epoch == 1
+    town.see(machine("m2", version=2))
+    town.settle(1)
+    assert town.record(key).epoch == 2
+
+
 def test_a_job_whose_node_dies_after_the_last_step_is_not_run_again(town: Town) -> None:
     key = started(town, step_count=2)
     town.see(machine("m2"))

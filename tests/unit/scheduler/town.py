@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from services.scheduler.check import validate_state
-from services.scheduler.evidence import end_of_lost
+from services.scheduler.evidence import end_of_lost, finished
 from services.scheduler.model import (
     NS,
     DoneStands,
@@ -16,6 +16,7 @@ from services.scheduler.model import (
     MachineHeard,
     Move,
     OrderGone,
+    OrdersRead,
     OrderStands,
     PurgeJob,
     PurgeOrder,
@@ -23,6 +24,8 @@ from services.scheduler.model import (
     RecordSeen,
     Rules,
     TenantKnown,
+    Weigh,
+    Weighed,
     WriteDone,
 )
 from services.scheduler.policy import decide
@@ -222,7 +225,11 @@ class Town:
                     self._store(told.model_copy(update={"write_id": f"w{self.seq}"}))
                 return [RecordSeen(*self.jobs[key])]
             case ReadBack(key, seq):
-                return [RecordSeen(*self.jobs[key])] if key in self.jobs else [JobGone(key, seq)]
+                standing = tuple(stored for (_, of), stored in self.orders.items() if of == key)
+                record = RecordSeen(*self.jobs[key]) if key in self.jobs else JobGone(key, seq)
+                return [record, OrdersRead(key, standing)]
+            case Weigh(ended, told):
+                return [Weighed(end_of_lost(ended, told, self.steps), finished(ended, told, self.steps))]
             case GiveOrder(order, expect_seq):
                 place = (Target(order.cluster, order.target), effect.key)
                 if (self.orders[place][1] if place in self.orders else 0) == expect_seq:

@@ -24,3 +24,11 @@ def test_a_spec_in_a_document_is_admitted(path: Path, text: str) -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*/build.yaml")), ids=lambda path: path.parent.name)
 def test_an_examples_spec_is_admitted(path: Path) -> None:
     assert read_spec(path.read_bytes()).steps
+
+
+CITED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs/reliability.md").read_text())))
+
+
+@pytest.mark.parametrize(("file", "name"), CITED, ids=lambda value: value or "whole")
+def test_a_promise_names_a_test_that_is_there(file: str, name: str) -> None:
+    assert re.search(rf"^ *(async )?(def )?{name}\b", (ROOT / file).read_text(), re.MULTILINE)

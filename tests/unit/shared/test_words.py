@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import flow, ids, lifecycle
+from shared import flow, ids, lifecycle, parties
 from shared.errors import Poison
 from shared.facts import AttemptEnded, JobRecord, StepEnded
-from shared.facts.log import CHUNK_LIMIT_BYTES, LogChunk
-from shared.flow import Party
+from shared.facts.log import CHUNK_LIMIT_BYTES, MAX_LOG_BYTES, LogChunk
 from shared.lifecycle import MOVES, TERMINAL, IllegalMove, JobState, Reason, move
 from shared.needs import MACHINE_TYPES
+from shared.parties import Party
 from shared.wire import decode, encode
 
 
@@ -111,7 +111,9 @@ def test_every_fact_has_a_type_and_a_token_of_its_own() -> None:
     assert ids.is_token(StepEnded.token())
 
 
-@given(st.binary(max_size=300), st.integers(0, 2**40), st.lists(st.integers(0, 10**13), max_size=5), st.booleans())
+@given(
+    st.binary(max_size=300), st.integers(0, MAX_LOG_BYTES), st.lists(st.integers(0, 10**13), max_size=5), st.booleans()
+)
 def test_a_chunk_reads_back_as_itself(data: bytes, offset: int, times: list[int], last: bool) -> None:
     marks = tuple((offset + at, ms) for at, ms in enumerate(sorted(times)))
     total, digest = (offset + len(data), "f" * 64) if last else (None, None)
@@ -141,16 +143,16 @@ def test_a_chunk_over_the_limit_is_poison() -> None:
 
 
 def test_an_attempts_credential_reaches_one_epoch_of_one_job() -> None:
-    party = flow.attempt_party("acme", "j", 2)
+    party = parties.attempt_party("acme", "j", 2)
     assert party.publishes == ("evt.acme.j.2.*", "log.acme.j.2.*", "ask.acme.j.2.*")
     assert not party.subscribes
 
 
-@pytest.mark.parametrize("party", flow.HUB_PARTIES, ids=lambda party: party.name)
+@pytest.mark.parametrize("party", parties.HUB_PARTIES, ids=lambda party: party.name)
 def test_a_hub_service_writes_no_bucket_it_does_not_read(party: Party) -> None:
     assert set(party.writes_buckets) <= set(party.buckets)
 
 
 def test_only_gateway_and_scheduler_write_records() -> None:
-    writers = {party.name for party in flow.HUB_PARTIES if flow.Job.filter() in party.publishes}
+    writers = {party.name for party in parties.HUB_PARTIES if flow.Job.filter() in party.publishes}
     assert writers == {"gateway", "scheduler"}

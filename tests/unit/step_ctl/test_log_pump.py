@@ -19,12 +19,14 @@ class Courier:
 
     def __init__(self, seed: int = 0, trouble: float = 0.0) -> None:
         self.chunks: list[LogChunk] = []
+        self.rounds: list[int] = []
         self._random = random.Random(seed)
         self._trouble = trouble
         self.came = asyncio.Event()
 
-    async def send(self, step: int, chunk: LogChunk) -> None:
+    async def send(self, step: int, chunk: LogChunk, again: int = 0) -> None:
         del step
+        self.rounds.append(again)
         luck = self._random.random()
         if luck < self._trouble:
             raise Unavailable(what="bus", why="test")
@@ -89,8 +91,10 @@ async def test_a_log_goes_on_where_it_is_durable_with_the_hash_of_all(tmp_path: 
     assert await pump.run() == len(data)
     assert courier.chunks[0].offset == 250_000
     assert courier.chunks[-1].sha256 == hashlib.sha256(data).hexdigest()
-    pump.rewind(0)
+    pump.send_again(0)
     await pump.run()
+    # Under another round: the stream would pass over what it has had under the same ids.
+    assert (courier.rounds[0], courier.rounds[-1]) == (0, 1)
     assert courier.chunks[-1].sha256 == hashlib.sha256(data).hexdigest()
 
 
@@ -111,3 +115,36 @@ async def test_secrets_are_covered_also_across_chunks(tmp_path: Path) -> None:
     pump.end()
     await pump.run()
     assert courier.log() == data.replace(b"s3cret", b"******")
+
+
+async def test_the_end_of_a_log_never_overtakes_a_chunk_that_is_refused(tmp_path: Path) -> None:
+    """A full bus takes the small last chunk where it had no room for the large one before."""
+
+    class Full(Courier):
+        refusals = 3
+
+        async def send(self, step: int, chunk: LogChunk, again: int = 0) -> None:
+            if chunk.offset == 65_536 and self.refusals:
+                self.refusals -= 1
+                raise Unavailable(what="bus", why="full")
+            assert not chunk.last or not self.refusals
+            await super().send(step, chunk, again)
+
+    data = random.Random(2).randbytes(65_536 * 2 + 10)
+    (tmp_path / "log").write_bytes(data)
+    courier = Full()
+    pump = LogPump(1, tmp_path, courier, Mask())  # type: ignore[arg-type]
+    pump.end()
+    assert await pump.run() == len(data)
+    assert courier.log() == data
+
+
+async def test_a_log_that_lost_its_end_with_the_machines_power_claims_no_sum(tmp_path: Path) -> None:
+    """More of it is durable than the file still has: what was stored stands, its sum can't be made any more."""
+    (tmp_path / "log").write_bytes(b"x" * 100)
+    courier = Courier()
+    pump = LogPump(1, tmp_path, courier, Mask(), begin=250)  # type: ignore[arg-type]
+    pump.end()
+    assert await pump.run() == 250
+    (only,) = courier.chunks
+    assert (only.offset, only.data, only.total, only.sha256) == (250, b"", 250, None)

@@ -34,7 +34,6 @@ ATTEMPT = Attempt(
     accepted_unix_ns=100,
     ready_unix_ns=200,
     deadline_boot_ns=0,
-    contact_file=Path("/c"),
     entrypoint=Path("/e"),
 )
 

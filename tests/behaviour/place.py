@@ -1,0 +1,42 @@
+"""What a job does where it runs, as an interface: a machine today; containers and pods are to pass the same suite."""
+
+from typing import Any, Protocol
+
+from shared.facts import AttemptEnded, StepEnded
+
+GRACE_SECONDS = 1.0
+"""Between SIGTERM and SIGKILL, in every place of this suite."""
+MEMORY_BYTES = 64 << 20
+"""What a job of `submit_small` may take."""
+
+
+class Run(Protocol):
+    """One job, submitted. Whatever waits here has generous bounds and ends on an event."""
+
+    async def ended(self) -> AttemptEnded:
+        """The verdict."""
+        ...
+
+    async def step(self, number: int) -> StepEnded:
+        """How the step ended."""
+        ...
+
+    async def log(self, number: int) -> bytes: ...
+
+    async def said(self, number: int, words: bytes) -> None:
+        """Until the step's log holds these words."""
+        ...
+
+    async def cancel(self) -> None: ...
+
+    async def left(self) -> list[str]:
+        """Once the place says that it has nothing more of the job: what still runs of it, one line a process."""
+        ...
+
+
+class Place(Protocol):
+    async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> Run: ...
+
+    async def submit_small(self, spec: dict[str, Any]) -> Run:
+        """A job that may take no more than MEMORY_BYTES."""
+        ...

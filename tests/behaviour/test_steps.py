@@ -1,0 +1,192 @@
+"""How steps end: right state, right reason, on the right step, and nothing left."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.behaviour.place import Place
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOG = "python3 -c 'x = bytearray(200 << 20)'"
+needs_memory_limit = pytest.mark.skipif(
+    os.geteuid() != 0 or not any(map(Path.exists, map(Path, ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/cgroup.procs")))),
+    reason="needs root and control groups",
+)
+
+
+async def test_a_hundred_steps_run_in_turn_each_with_its_own_log(place: Place) -> None:
+    run = await place.submit(
+        {"steps": [{"run": f"echo {n} >>all; echo step {n}"} for n in range(1, 100)] + [{"run": "cat all"}]}
+    )
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.exit_code) == ("succeeded", "all_steps_ok", 0)
+    assert [await run.log(n) for n in range(1, 100)] == [f"step {n}\n".encode() for n in range(1, 100)]
+    assert (await run.log(100)).split() == [str(n).encode() for n in range(1, 100)]
+    assert await run.left() == []
+
+
+@pytest.mark.parametrize("codes", [range(86), range(86, 171), range(171, 256)], ids=str)
+async def test_every_exit_code_is_told_as_it_was(place: Place, codes: range) -> None:
+    run = await place.submit({"steps": [{"run": f"exit {code}", "continue-on-error": True} for code in codes]})
+    ended = await run.ended()
+    assert (ended.outcome, ended.exit_code) == ("succeeded", codes[-1])
+    told = [await run.step(number) for number in range(1, len(codes) + 1)]
+    assert [(step.state, step.exit_code, step.verdict) for step in told] == [("exited", code, "ok") for code in codes]
+    assert await run.left() == []
+
+
+async def test_the_first_failing_code_is_the_jobs(place: Place) -> None:
+    run = await place.submit({"steps": [{"run": "exit 0"}, {"run": "exit 255"}, {"run": "exit 3", "if": "always()"}]})
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", "step_failed", 2)
+    assert "255" in ended.message
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "TERM", "USR1"])
+async def test_a_signal_is_told_with_its_number(place: Place, name: str) -> None:
+    number = signal.Signals[f"SIG{name}"].value
+    run = await place.submit({"steps": [{"run": "echo before"}, {"run": f"ulimit -c 0; kill -{name} $$; sleep 60"}]})
+    ended = await run.ended()
+    step = await run.step(2)
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", "step_failed", 2)
+    assert (step.state, step.signal, step.exit_code, step.killed_for) == ("signaled", number, 128 + number, "none")
+    assert await run.left() == []
+
+
+async def test_a_daemon_in_a_session_of_its_own_goes_with_its_step(place: Place) -> None:
+    daemon = 'setsid sh -c "setsid sleep 1000 & sleep 1000" daemon-of-$OVERSPILL_JOB_ID </dev/null >/dev/null 2>&1 &'
+    run = await place.submit({"steps": [{"run": daemon}, {"run": "pgrep -f daemon-of-$OVERSPILL_JOB_ID || echo none"}]})
+    assert (await run.ended()).outcome == "succeeded"
+    assert await run.log(2) == b"none\n"
+    assert await run.left() == []
+
+
+async def test_a_daemon_that_hides_its_name_its_environment_and_its_directory_goes_too(place: Place) -> None:
+    hide = "cd /; env -i setsid sh -c 'exec -a kworker sleep 1000' & echo $! >\"$OVERSPILL_OUTPUT.pid\"; "
+    keep = 'echo "pid=$(cat "$OVERSPILL_OUTPUT.pid")" >"$OVERSPILL_OUTPUT"'
+    run = await place.submit({"steps": [{"run": hide + keep, "shell": "bash -e"}]})
+    assert (await run.ended()).outcome == "succeeded"
+    pid = (await run.step(1)).outputs["pid"]
+    assert await run.left() == []
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_a_daemon_that_holds_the_pipe_hangs_nothing(place: Place) -> None:
+    run = await place.submit({"steps": [{"run": "echo said; setsid sleep 1000 &"}, {"run": "echo next"}]})
+    assert (await run.ended()).outcome == "succeeded"
+    assert (await run.log(1), await run.log(2)) == (b"said\n", b"next\n")
+    assert await run.left() == []
+
+
+async def test_a_background_step_whose_daemon_holds_the_pipe_hangs_nothing(place: Place) -> None:
+    background = {"background": True, "run": "(trap '' TERM; setsid sleep 1000) & echo up; sleep 1000"}
+    run = await place.submit({"steps": [background, {"run": "echo beside"}]})
+    assert (await run.ended()).outcome == "succeeded"
+    assert (await run.step(1)).state == "ended"
+    assert await run.left() == []
+
+
+async def test_a_background_step_that_dies_of_itself_fails_the_job(place: Place) -> None:
+    steps = [
+        {
+            "name": "server",
+            "background": True,
+            "run": "echo $$ >pid; while [ ! -e die ]; do sleep 0.02; done; exit 9",
+            "ready": "test -s pid",
+        },
+        {"run": "touch die; while kill -0 $(cat pid) 2>/dev/null; do sleep 0.02; done"},
+    ]
+    run = await place.submit({"steps": steps})
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", "step_failed", 1)
+    assert (await run.step(1)).exit_code == 9
+    assert await run.left() == []
+
+
+async def test_closed_output_is_no_end(place: Place) -> None:
+    run = await place.submit(
+        {
+            "steps": [
+                {"run": "echo said; exec >&- 2>&-; sleep 0.3; touch done; exit 5"},
+                {"run": "ls done", "if": "always()"},
+            ]
+        }
+    )
+    ended = await run.ended()
+    assert (ended.outcome, ended.step) == ("failed", 1)
+    assert ((await run.step(1)).exit_code, await run.log(1), await run.log(2)) == (5, b"said\n", b"done\n")
+
+
+async def test_a_step_over_its_own_timeout_is_the_one_that_failed(place: Place) -> None:
+    steps = [
+        {"run": "true"},
+        {"run": "trap '' TERM; sleep 1000 & sleep 1000; wait", "timeout": "300ms"},
+        {"run": "echo never"},
+    ]
+    run = await place.submit({"steps": steps})
+    ended = await run.ended()
+    step = await run.step(2)
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", "step_failed", 2)
+    assert (step.state, step.killed_for) == ("timed_out", "timeout")
+    assert "300 ms" in ended.message
+    assert (await run.step(3)).state == "skipped"
+    assert await run.left() == []
+
+
+async def test_the_jobs_timeout_ends_what_runs_and_what_would_follow(place: Place) -> None:
+    run = await place.submit(
+        {"steps": [{"run": "echo on; trap '' TERM; sleep 1000 & wait; sleep 1000"}, {"run": "true", "if": "always()"}]},
+        timeout_seconds=1,
+    )
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("timed_out", "timeout", 1)
+    assert ((await run.step(1)).killed_for, (await run.step(2)).state) == ("timeout", "skipped")
+    assert await run.left() == []
+
+
+async def test_who_ignores_sigterm_is_killed_after_the_grace(place: Place) -> None:
+    run = await place.submit({"steps": [{"run": "trap 'echo deaf' TERM; echo on; while :; do sleep 0.05; done"}]})
+    await run.said(1, b"on\n")
+    await run.cancel()
+    ended = await run.ended()
+    step = await run.step(1)
+    assert (ended.outcome, ended.reason, ended.step) == ("cancelled", "cancelled", 1)
+    assert (step.state, step.killed_for, step.verdict) == ("cancelled", "cancel", "failed")
+    assert b"deaf" in await run.log(1)
+    assert await run.left() == []
+
+
+@needs_memory_limit
+async def test_who_is_killed_for_memory_is_named_for_it(place: Place) -> None:
+    run = await place.submit_small({"steps": [{"run": "true"}, {"run": f"exec {HOG}"}, {"run": "echo never"}]})
+    ended = await run.ended()
+    step = await run.step(2)
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", "out_of_memory", 2)
+    assert (step.signal, step.killed_for, step.oom_kills) == (9, "memory", 1)
+    assert "of 64 MiB allowed" in ended.message
+    assert await run.left() == []
+
+
+@needs_memory_limit
+async def test_a_failure_behind_a_shells_or_after_a_kill_for_memory_is_named_for_memory(place: Place) -> None:
+    run = await place.submit_small({"steps": [{"run": "true"}, {"run": f"{HOG} || {{ echo cleaning up; exit 4; }}"}]})
+    ended = await run.ended()
+    step = await run.step(2)
+    assert (ended.outcome, ended.reason, ended.step, ended.exit_code) == ("failed", "out_of_memory", 2, 4)
+    assert (step.state, step.exit_code, step.killed_for, step.oom_kills) == ("exited", 4, "memory", 1)
+    assert "exited with 4" in ended.message
+    assert b"cleaning up" in await run.log(2)
+
+
+@needs_memory_limit
+async def test_a_kill_for_memory_the_step_forgave_is_told_and_fails_nothing(place: Place) -> None:
+    run = await place.submit_small({"steps": [{"run": f"{HOG} || true"}, {"run": "true"}]})
+    ended = await run.ended()
+    first, second = await run.step(1), await run.step(2)
+    assert (ended.outcome, ended.exit_code) == ("succeeded", 0)
+    assert (first.verdict, first.killed_for, first.oom_kills) == ("ok", "none", 1)
+    assert first.message.startswith("Out of memory: 1 of the step's processes killed")
+    assert (second.oom_kills, second.message) == (0, "")
