@@ -25,6 +25,8 @@ from shared.spec import JobSpec
 SOURCE = Path(__file__).parent / "native" / "beside.c"
 STEP_MS = 2
 """How long a step takes: the next one is waiting by then."""
+Wrap = Callable[[Path, Path, list[str]], list[str]]
+"""(file to wait for, file to leave, the step's command): the command of a process that does so."""
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
@@ -89,13 +91,13 @@ def bare(directory: Path, program: Path, steps: int) -> list[float]:
     return gaps(stamps)
 
 
-def waiting(directory: Path, steps: int, program: Path, wrap: Callable[[Path, Path], list[str]]) -> list[float]:
+def waiting(directory: Path, steps: int, program: Path, wrap: Wrap) -> list[float]:
     """A process a step, each behind the file of the one before. Steps last unequally, so that no phase is preferred."""
     stamps, files = directory / "stamps", [directory / f"go-{number}" for number in range(steps + 1)]
     lengths = random.Random(1)
     running = [
         subprocess.Popen(
-            [*wrap(wait, post), str(program), "stamp", str(stamps), str(lengths.randrange(200, 1200))],
+            wrap(wait, post, [str(program), "stamp", str(stamps), str(lengths.randrange(200, 1200))]),
             stdout=subprocess.DEVNULL,
         )
         for wait, post in pairwise(files)
@@ -107,10 +109,21 @@ def waiting(directory: Path, steps: int, program: Path, wrap: Callable[[Path, Pa
     return gaps(stamps)
 
 
-def tekton(peer: Path, directory: Path) -> Callable[[Path, Path], list[str]]:
-    def wrap(wait: Path, post: Path) -> list[str]:
+def tekton(peer: Path, directory: Path) -> Wrap:
+    def wrap(wait: Path, post: Path, command: list[str]) -> list[str]:
         end = ["-termination_path", str(directory / "termination"), "-step_metadata_dir", str(directory / "meta")]
-        return [str(peer), "-wait_file", str(wait), "-post_file", str(post), *end, "-entrypoint"]
+        return [
+            str(peer),
+            "-wait_file",
+            str(wait),
+            "-post_file",
+            str(post),
+            *end,
+            "-entrypoint",
+            command[0],
+            "--",
+            *command[1:],
+        ]
 
     return wrap
 
@@ -154,7 +167,9 @@ def main() -> None:
         polled = measured(
             directory / "poll",
             1,
-            lambda at: waiting(at, options.polled, program, lambda a, b: [str(program), "poll", str(a), str(b)]),
+            lambda at: waiting(
+                at, options.polled, program, lambda a, b, command: [str(program), "poll", str(a), str(b), *command]
+            ),
         )
         beside_it = f"bare fork+exec {ms(limit.p50)} / {ms(limit.p99)}; 1 s poll {ms(polled.p50)} / {ms(polled.p99)}"
         if options.peer:
