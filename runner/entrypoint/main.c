@@ -11,9 +11,10 @@
 #include "config.h"
 #include "guard.h"
 #include "install.h"
+#include "plan.h"
 #include "run.h"
 
-#define USAGE "usage: entrypoint run [--tee] DIR NNN [NNN ...] | install DST | guard --lifeline FD [--grace MS] -- CMD ... | version"
+#define USAGE "usage: entrypoint run [--tee] [--plan PLAN] DIR NNN [NNN ...] | install DST | guard --lifeline FD [--grace MS] -- CMD ... | version"
 
 /* Descriptors 0 to 2 exist from here on: a pipe that got one of these numbers would become a step's stdin or stdout. */
 static void fill_standard_descriptors(void) {
@@ -35,11 +36,13 @@ static void keep_inherited_descriptors(void) {
 static int run_command(int argc, char **argv) {
     int steps[STEP_MAX];
     size_t count = 0;
-    const char *directory = NULL;
+    const char *directory = NULL, *plan = NULL;
     bool tee = false;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--tee") == 0) {
             tee = true;
+        } else if (strcmp(argv[i], "--plan") == 0 && i + 1 < argc) {
+            plan = argv[++i];
         } else if (!directory) {
             directory = argv[i];
         } else {
@@ -50,6 +53,7 @@ static int run_command(int argc, char **argv) {
     }
     if (count == 0) give_up(USAGE);
     keep_inherited_descriptors();
+    if (plan) plan_unpack(plan, directory, steps, count);
     return run_steps(directory, steps, count, tee);
 }
 
