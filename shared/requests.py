@@ -136,6 +136,15 @@ class DurableTold(Model):
     complete: list[StepNumber]
 
 
+class DesiredTold(Model):
+    """ask.<tenant>.<job>.<epoch>.desired: what should be of this attempt, for one that no edge brings its orders to.
+
+    The newest order of the job, which may be for a later attempt. None: nothing of the job is wanted anywhere.
+    """
+
+    order: Order | None = None
+
+
 class LogAsked(Model):
     """svc.log-collector.read: the log so far, from the object store and from what still waits in the stream."""
 

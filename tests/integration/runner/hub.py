@@ -25,7 +25,17 @@ from shared.flow import EVT, LOG, ORDERS, STREAMS, Ask, Edge, Evt, OrderTo
 from shared.ids import random_id
 from shared.needs import Needs
 from shared.parties import Party, attempt_party, machine_party
-from shared.requests import DurableAsked, DurableTold, Grant, GrantAsked, OrdersTold, Presigned, UrlsAsked, UrlsTold
+from shared.requests import (
+    DesiredTold,
+    DurableAsked,
+    DurableTold,
+    Grant,
+    GrantAsked,
+    OrdersTold,
+    Presigned,
+    UrlsAsked,
+    UrlsTold,
+)
 from shared.spec import JobSpec
 from shared.wire import decode, encode
 
@@ -64,6 +74,7 @@ class Hub:
                 (Edge.filter(op="grant"), hub._grant),
                 (Ask.filter(op="durable"), hub._durable),
                 (Ask.filter(op="urls"), hub._urls),
+                (Ask.filter(op="desired"), hub._desired),
             ):
                 await stack.enter_async_context(bus.serve(subject, responder))
             yield hub
@@ -104,6 +115,12 @@ class Hub:
                 if log.complete:
                     complete.append(step)
         return encode(DurableTold(durable_bytes=durable, complete=complete)), {}
+
+    async def _desired(self, message: Message) -> tuple[bytes, Headers]:
+        about = Ask.parse(message.subject)
+        stored = await self.bus.last_each(ORDERS, OrderTo.filter(tenant=about.tenant, job=about.job))
+        orders = [decode(Order, each.data) for each in stored]
+        return encode(DesiredTold(order=max(orders, key=lambda order: order.epoch, default=None))), {}
 
     async def _urls(self, message: Message) -> tuple[bytes, Headers]:
         if self.urls is None:
