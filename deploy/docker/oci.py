@@ -45,9 +45,15 @@ def archive(image: Image, target: Path) -> None:
             "layers": layers,
         }
         told = _add_json(out, manifest, manifest["mediaType"])
-        told |= {"annotations": {"io.containerd.image.name": image.name}, "platform": _platform()}
+        told |= {"annotations": {"io.containerd.image.name": whole_name(image.name)}, "platform": _platform()}
         _add(out, "index.json", _bytes({"schemaVersion": 2, "manifests": [told]}))
         _add(out, "oci-layout", _bytes({"imageLayoutVersion": "1.0.0"}))
+
+
+def whole_name(name: str) -> str:
+    """As Kubernetes looks for it: a name without a registry is Docker Hub's."""
+    registry = name.partition("/")[0]
+    return name if "." in registry or ":" in registry or registry == "localhost" else f"docker.io/{name}"
 
 
 def _platform() -> dict[str, str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.docker import builder
 from overspill.embedded.ports import choose
 from tests.kube import assets
 from tests.kube.control_plane import ControlPlane
@@ -35,6 +36,7 @@ class Node:
     home: Path
     plane: ControlPlane = field(init=False)
     runtime: Runtime = field(init=False)
+    _images: set[str] = field(default_factory=set)
 
     def start(self) -> None:
         binaries = assets.ensure(assets.NODE)
@@ -53,6 +55,14 @@ class Node:
     def is_ready(self) -> bool:
         conditions = self.plane.call("GET", f"/api/v1/nodes/{NAME}")["status"].get("conditions", ())
         return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+    def image(self, kind: str) -> str:
+        """The name of an image of deploy/docker, which the node has from then on."""
+        made = builder.image(kind)
+        if made.name not in self._images:
+            self.runtime.add(made)
+            self._images.add(made.name)
+        return made.name
 
     def stop(self) -> None:
         """Servers first: nothing may start again what is ended next."""

@@ -11,7 +11,7 @@ from shared.kube import POD, Resource
 from shared.kube_following import Change, Listed, Selection, follow
 from tests.node.runtime import BUSYBOX
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 90
 
 
 def raw_pod(namespace: str, name: str, *scripts: str, **spec: Any) -> Resource:
