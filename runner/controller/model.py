@@ -16,6 +16,11 @@ TENANT, JOB, EPOCH = f"{LABEL}/tenant", f"{LABEL}/job", f"{LABEL}/epoch"
 STEPS = f"{LABEL}/steps"
 """Annotation: which steps each container runs, as `step-1=1 step-2=2,3`."""
 
+FINALIZER = f"{LABEL}/attempt"
+"""Whoever deletes a pod, its last word stays until its attempt is told as over: a pod that isn't there was never made,
+or is told."""
+SELECTOR = f"app={APP},{JOB}"
+
 STEP_CTL = "step-ctl"
 
 
@@ -85,6 +90,9 @@ class PodSeen:
     reason: str = ""
     message: str = ""
     deleting: bool = False
+    deletion_grace_seconds: float = 0.0
+    """Given by who deletes it."""
+    finalizers: tuple[str, ...] = ()
     unschedulable: str | None = None
     """Why the Kubernetes scheduler has no node for it."""
     containers: tuple[ContainerSeen, ...] = ()
