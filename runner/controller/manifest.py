@@ -8,7 +8,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from runner.controller.model import APP, EPOCH, FINALIZER, JOB, LABEL, STEP_CTL, STEPS, TENANT, PodPlan
+from runner.controller.model import APP, CLUSTER, EPOCH, FINALIZER, JOB, LABEL, STEP_CTL, STEPS, TENANT, PodPlan
 from shared.kube import Resource
 from shared.needs import Needs
 
@@ -70,6 +70,7 @@ def labels(plan: PodPlan) -> dict[str, str]:
     return {
         "app": APP,
         "app.kubernetes.io/managed-by": "overspill",
+        CLUSTER: plan.cluster,
         TENANT: plan.key.tenant,
         JOB: plan.key.job,
         EPOCH: str(plan.key.epoch),

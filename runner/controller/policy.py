@@ -76,6 +76,7 @@ class Reap:
 
 Effect = Claim | Tell | Delete | Reap
 Mark = Literal["unschedulable", "deleting", "over"]
+MARKS: tuple[Mark, ...] = ("unschedulable", "deleting", "over")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,6 @@ def reconcile(view: View) -> Iterator[Effect]:
     for key, order in sorted(view.orders.items(), key=lambda item: item[0]):
         if key not in view.pods and key not in view.claiming and key.epoch == newest[key.tenant, key.job]:
             yield from _without_pod(view, order)
-
-
-def wake_at(view: View) -> float:
-    """When to look again though nothing happened."""
-    return view.now + min(1.0, view.rules.missing_seconds)
 
 
 def _for_pod(view: View, pod: PodSeen, newest: int) -> Iterator[Effect]:

@@ -10,7 +10,6 @@ from shared.ids import ClusterId
 from shared.version import VERSION
 from shared.walls import Egress
 
-
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -36,11 +35,7 @@ class Settings(BaseSettings):
         default_factory=dict, description="binaries by architecture; empty: the one built for this machine"
     )
     environment: dict[str, str] = Field(
-        default={
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "LANG": "C.UTF-8",
-        },
-        description="what every step gets, as JSON",
+        default_factory=dict, description="what every step gets on top of what its image sets, as JSON"
     )
     step_ctl_environment: dict[str, str] = Field(default_factory=dict, description="what step-ctl gets, as JSON")
     grace_seconds: float = Field(default=10.0, gt=0, description="between a step's SIGTERM and SIGKILL")
@@ -53,6 +48,9 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="step-ctl has so long, past the steps' grace, to end what is not wanted"
     )
     linger_seconds: float = Field(default=600.0, gt=0, description="a pod whose job is over has so long for its logs")
+    vanish_seconds: float = Field(
+        default=15.0, gt=0, description="past its grace, a pod that is being deleted is taken for gone after so long"
+    )
     keep_seconds: float = Field(default=10.0, ge=0, description="a pod that is over is deleted after so long")
     missing_seconds: float = Field(default=30.0, gt=0, description="a pod that nobody sees is lost after so long")
 

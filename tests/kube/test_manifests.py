@@ -8,10 +8,10 @@ import pytest
 
 from runner.controller.manifest import pod, secret
 from runner.controller.pods import read
+from runner.controller.wall_keeping import KINDS
 from runner.controller.walls import Surroundings, walls
 from shared.adapters.kube_api import KubeServer
 from shared.ids import random_id
-from runner.controller.wall_keeping import KINDS
 from shared.kube import LIMIT_RANGE, NETWORK_POLICY, POD, SECRET, Kind, KubeRefused, Resource
 from shared.walls import Egress, Quota, TenantWalls
 from tests.kube.control_plane import ControlPlane
