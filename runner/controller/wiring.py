@@ -9,6 +9,7 @@ import structlog
 
 from runner.agent.orders import all_orders
 from runner.agent.telling import HubDoor
+from runner.controller.beating import Beats
 from runner.controller.controller import Controller
 from runner.controller.leading import KubeLease, LeaseLost
 from runner.controller.making import Maker, Site
@@ -78,6 +79,7 @@ class Watch:
         self._settings, self._bus, self._api, self._lease, self._clock = settings, bus, api, lease, clock
         self._ask = asyncio.Event()
         self._walls = WallKeeper(api, Surroundings(platform=tuple(settings.egress)), entrypoints)
+        self._beats = Beats(bus, api, clock, settings.cluster, settings.beat_seconds, settings.silence_seconds)
         hub = HubDoor(bus, settings.cluster, KUBE)
         site = Site(
             cluster=settings.cluster,
@@ -114,6 +116,7 @@ class Watch:
             tasks.create_task(self._follow_pods())
             tasks.create_task(self._listen())
             tasks.create_task(self._ask_orders())
+            tasks.create_task(self._beats.run())
             tasks.create_task(self._walls.mend(self._settings.walls_seconds))
             tasks.create_task(self._look(tasks))
             leading.set()
