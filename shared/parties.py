@@ -40,6 +40,7 @@ from shared.flow import (
     Svc,
     Tail,
 )
+from shared.pods import KUBE
 from shared.stream import Bucket, Stream
 
 
@@ -162,6 +163,24 @@ def machine_party(cluster: str, machine: str) -> Party:
         ),
         subscribes=(DesiredAt.filter(cluster=cluster, target=machine),),
         why="runs attempts on a machine",
+    )
+
+
+def controller_party(cluster: str) -> Party:
+    """A Kubernetes cluster's controller: what an agent does for its machine, it does for all pods; it beats for the
+    nodes.
+    """
+    return Party(
+        f"controller-{cluster}",
+        "cluster",
+        publishes=(
+            Evt.filter(kind="attempt-accepted"),
+            Evt.filter(kind="attempt-ended"),
+            Beat.filter(cluster=cluster),
+            Edge.filter(cluster=cluster, machine=KUBE),
+        ),
+        subscribes=(DesiredAt.filter(cluster=cluster, target=KUBE),),
+        why="runs attempts as pods, and shows the cluster's nodes",
     )
 
 

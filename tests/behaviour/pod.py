@@ -21,8 +21,8 @@ from runner.protocol.directory import AttemptDir
 from runner.protocol.layout import Place as LayoutPlace
 from runner.protocol.layout import Whose, layout
 from runner.protocol.plan import plans
-from shared.facts import Order
-from shared.flow import Edge
+from shared.facts import AttemptEnded, Order
+from shared.flow import Edge, Evt
 from shared.ids import random_id
 from shared.requests import Grant, GrantAsked
 from shared.spec import JobSpec
@@ -30,7 +30,7 @@ from shared.wire import decode, encode
 from tests.behaviour.machine import HubRun, processes_of
 from tests.behaviour.place import GRACE_SECONDS
 from tests.conftest import BusServer
-from tests.integration.runner.hub import CLUSTER, HUB, ROOT, Hub
+from tests.integration.runner.hub import CLUSTER, HUB, PATIENCE_SECONDS, ROOT, Hub
 
 TARGET = "kube"
 BACKOFF_SECONDS = 0.2
@@ -45,7 +45,7 @@ class Container:
 
     def __init__(self, name: str, command: Sequence[str], directory: Path, environment: dict[str, str]) -> None:
         self.name = name
-        self.starts = 0
+        self.next_start = asyncio.Event()
         self.codes: list[int] = []
         self.running = asyncio.Event()
         self._command = list(command)
@@ -73,8 +73,9 @@ class Container:
                     stdout=errors, stderr=errors, pass_fds=(lifeline,), start_new_session=True,
                 )  # fmt: skip
             os.close(lifeline)
-            self.starts += 1
             self.running.set()
+            self.next_start.set()
+            self.next_start = asyncio.Event()
             return await self._process.wait()
         finally:
             self.running.clear()
@@ -97,8 +98,12 @@ class Container:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def delete(self) -> None:
+    def retire(self) -> None:
+        """It is not started again."""
         self._deleted = True
+
+    def delete(self) -> None:
+        self.retire()
         self.signal(signal.SIGTERM)
 
     def complaints(self) -> str:
@@ -110,7 +115,7 @@ class Container:
 class PodRun(HubRun):
     root: Path
     containers: dict[str, Container] = field(default_factory=dict)
-    keeping: "asyncio.Task[None] | None" = None
+    keeping: "list[asyncio.Task[None]]" = field(default_factory=list)
 
     @property
     def directory(self) -> Path:
@@ -118,31 +123,24 @@ class PodRun(HubRun):
 
     def start(self, *names: str) -> None:
         """The containers of these names, all unless told."""
-        self.keeping = asyncio.create_task(self._keep([self.containers[name] for name in names or self.containers]))
-
-    async def _keep(self, these: Sequence[Container]) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for container in these:
-                tasks.create_task(container.keep())
+        for name in names or self.containers:
+            self.keeping.append(asyncio.create_task(self.containers[name].keep()))
 
     async def succeeded(self) -> None:
-        """Every container has ended with 0."""
-        assert self.keeping is not None
-        await asyncio.wait_for(asyncio.shield(self.keeping), 60)
+        """Every container that was started has ended for good."""
+        await asyncio.wait_for(asyncio.shield(asyncio.gather(*self.keeping)), PATIENCE_SECONDS)
 
     async def delete(self) -> None:
         """As a kubelet does: SIGTERM to each, and time."""
         for container in self.containers.values():
             container.delete()
-        assert self.keeping is not None
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self.keeping), TERMINATION_SECONDS)
+        await asyncio.wait(self.keeping, timeout=TERMINATION_SECONDS)
         await self.kill()
 
     async def kill(self) -> None:
-        if self.keeping is not None and not self.keeping.done():
-            self.keeping.cancel()
-            await asyncio.gather(self.keeping, return_exceptions=True)
+        for task in self.keeping:
+            task.cancel()
+        await asyncio.gather(*self.keeping, return_exceptions=True)
 
     async def left(self) -> list[str]:
         await self.succeeded()
@@ -180,6 +178,23 @@ class PodPlace:
         run.containers = {"step-ctl": self._step_ctl(run), **run.containers}
         self.runs.append(run)
         return run
+
+    async def tell_ended(self, run: PodRun, outcome: str, reason: str, message: str) -> None:
+        """As the controller does, of a pod whose status says why."""
+        order = run.order
+        fact = AttemptEnded.model_validate(
+            {
+                "tenant": order.tenant,
+                "job": order.job,
+                "epoch": order.epoch,
+                "at_unix_ns": time.time_ns(),
+                "outcome": outcome,
+                "reason": reason,
+                "message": message,
+            }
+        )
+        subject = Evt(order.tenant, order.job, order.epoch, fact.token())
+        await self.hub.bus.publish(subject, encode(fact), expect_seq=0)
 
     def _step_ctl(self, run: PodRun) -> Container:
         arguments = ["--pod", str(run.directory), "--attempt", str(run.root / "own" / "attempt.json")]
