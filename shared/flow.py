@@ -154,7 +154,9 @@ class Beat(Subject):
 
 @dataclass(frozen=True, slots=True)
 class Ask(Subject):
-    """A runner asks for what concerns its own attempt: op `urls` (cache), `durable` (log-collector)."""
+    """A runner asks for what concerns its own attempt: op `urls` (cache), `durable` (log-collector),
+    `desired` (scheduler).
+    """
 
     pattern = "ask.{tenant}.{job}.{epoch}.{op}"
     tenant: str

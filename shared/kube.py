@@ -134,6 +134,10 @@ class KubeApi(Protocol):
         """Raises KubeConflict when its resourceVersion isn't the newest, NotFound."""
         ...
 
+    async def merge(self, kind: Kind, name: str, namespace: str | None, change: Resource) -> Resource:
+        """JSON merge patch. Raises NotFound; KubeConflict when `change` names another `metadata.uid`."""
+        ...
+
     async def delete(
         self, kind: Kind, name: str, namespace: str | None = None, *, grace_seconds: int | None = None, uid: str = ""
     ) -> None:

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from shared.wire import Model
 
+KUBE = "kube"
+"""The target of orders for pods, and the name under which a cluster's controller beats."""
+
 
 class PodTemplate(Model):
     """Laid over every pod of a pool. ECI, ACS, Fargate, ACI and GKE Autopilot are such records."""

@@ -8,7 +8,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from runner.controller.model import APP, EPOCH, JOB, LABEL, STEP_CTL, STEPS, TENANT, PodPlan
+from runner.controller.model import APP, CLUSTER, EPOCH, FINALIZER, JOB, LABEL, STEP_CTL, STEPS, TENANT, PodPlan
 from shared.kube import Resource
 from shared.needs import Needs
 
@@ -35,6 +35,7 @@ def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
             "namespace": plan.namespace,
             "labels": {**template.labels, **labels(plan)},
             "annotations": {**template.annotations, **_annotations(plan)},
+            "finalizers": [FINALIZER],
         },
         "spec": {
             # Whoever is killed comes back and goes on from the files; who is done exits 0, whatever a step did.
@@ -69,6 +70,7 @@ def labels(plan: PodPlan) -> dict[str, str]:
     return {
         "app": APP,
         "app.kubernetes.io/managed-by": "overspill",
+        CLUSTER: plan.cluster,
         TENANT: plan.key.tenant,
         JOB: plan.key.job,
         EPOCH: str(plan.key.epoch),

@@ -12,9 +12,19 @@ from shared.spec import JobSpec
 APP = "build"
 """Value of the label `app`: what network policies and quotas select."""
 LABEL = "overspill.dev"
-TENANT, JOB, EPOCH = f"{LABEL}/tenant", f"{LABEL}/job", f"{LABEL}/epoch"
+CLUSTER, TENANT, JOB, EPOCH = f"{LABEL}/cluster", f"{LABEL}/tenant", f"{LABEL}/job", f"{LABEL}/epoch"
 STEPS = f"{LABEL}/steps"
 """Annotation: which steps each container runs, as `step-1=1 step-2=2,3`."""
+
+FINALIZER = f"{LABEL}/attempt"
+"""Whoever deletes a pod, its last word stays until its attempt is told as over: a pod that isn't there was never made,
+or is told."""
+
+
+def selector(cluster: str) -> str:
+    """Of the pods that are ours. Two platforms may share a Kubernetes cluster."""
+    return f"app={APP},{CLUSTER}={cluster},{JOB}"
+
 
 STEP_CTL = "step-ctl"
 
@@ -23,6 +33,7 @@ STEP_CTL = "step-ctl"
 class PodPlan:
     """All that a pod's manifest depends on."""
 
+    cluster: str
     key: Key
     namespace: str
     spec: JobSpec
@@ -85,6 +96,9 @@ class PodSeen:
     reason: str = ""
     message: str = ""
     deleting: bool = False
+    deletion_grace_seconds: float = 0.0
+    """Given by who deletes it."""
+    finalizers: tuple[str, ...] = ()
     unschedulable: str | None = None
     """Why the Kubernetes scheduler has no node for it."""
     containers: tuple[ContainerSeen, ...] = ()

@@ -27,6 +27,8 @@ def read(resource: Resource) -> PodSeen:
         key = Key(labels[TENANT], labels[JOB], int(labels[EPOCH]))
     except (KeyError, ValueError) as error:
         raise Poison(why=f"pod {about.get('namespace')}/{about.get('name')} lacks our labels: {error!r}") from error
+    if about["name"] != key.name:
+        raise Poison(why=f"pod {about['namespace']}/{about['name']} carries the labels of {key.name}")
     return PodSeen(
         key=key,
         namespace=about["namespace"],
@@ -37,6 +39,8 @@ def read(resource: Resource) -> PodSeen:
         reason=status.get("reason") or _disruption(status),
         message=status.get("message") or "",
         deleting=about.get("deletionTimestamp") is not None,
+        deletion_grace_seconds=float(about.get("deletionGracePeriodSeconds") or 0),
+        finalizers=tuple(about.get("finalizers") or ()),
         unschedulable=_unschedulable(status),
         containers=tuple(_container(told) for told in status.get("containerStatuses") or ()),
         steps=_steps(about.get("annotations") or {}),

@@ -1,15 +1,18 @@
 """From orders and pods to effects. Pure.
 
-An order says what should be; the list of pods says what is. A pod whose step-ctl has ended well has told all; any other
-end is told here, once, and whoever told it before has the say.
+An order says what should be; the list of pods says what is. A pod stays, by its finalizer, until its attempt's end is
+told: by its own step-ctl, which knows most, or else from here, once. So a pod that is not there was never made, or is
+over and told, and any instance goes on where another was killed.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from runner.agent.model import Key
 from runner.controller.model import ContainerSeen, PodSeen, Trouble
 from runner.controller.pods import trouble
+from runner.protocol.directory import PROTOCOL
 from shared.facts.attempt import Outcome
 from shared.facts.order import Desired, Order
 from shared.lifecycle import Reason
@@ -27,6 +30,10 @@ class Rules:
     """A pod whose job is over may go on so long: it still stores its logs."""
     missing_seconds: float = 30.0
     """A pod that was there and is not any more: the watch may be behind the orders by this much."""
+    vanish_seconds: float = 15.0
+    """Beyond its own grace a pod that is being deleted is gone: its node doesn't answer."""
+    keep_seconds: float = 10.0
+    """A pod that is over stays so long. Longer than a lease: who led before us and slept finds its name taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +61,22 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The pod and its secret. `grace_seconds` None: the pod's own."""
+    """The pod, with its own grace: its step-ctl ends the steps and stores their logs."""
 
-    key: Key
-    uid: str
+    pod: PodSeen
     why: str
-    grace_seconds: int | None = None
 
 
-Effect = Claim | Tell | Delete
+@dataclass(frozen=True, slots=True)
+class Reap:
+    """The pod's secret and what is left of the pod: nothing of it runs, and all is told."""
+
+    pod: PodSeen
+
+
+Effect = Claim | Tell | Delete | Reap
+Mark = Literal["unschedulable", "deleting", "over"]
+MARKS: tuple[Mark, ...] = ("unschedulable", "deleting", "over")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +93,29 @@ class View:
     claimed: frozenset[Key] = frozenset()
     """Their pods were made by us, or found."""
     told: frozenset[Key] = frozenset()
+    telling: frozenset[Key] = frozenset()
     ordered_at: Mapping[Key, float] = field(default_factory=dict)
     """Since when each order wants what it wants now, or, of one that is gone, since when it is."""
     missing_at: Mapping[Key, float] = field(default_factory=dict)
     """Since when a claimed attempt has no pod."""
+    marked_at: Mapping[tuple[Key, Mark], float] = field(default_factory=dict)
+    """Since when a pod has been seen so. By our own clock: the cluster's may differ."""
     grace_seconds: float = 10.0
     now: float = 0.0
-    now_unix: float = 0.0
     rules: Rules = Rules()
+
+    def since(self, pod: PodSeen, mark: Mark) -> float:
+        return self.now - self.marked_at.get((pod.key, mark), self.now)
+
+
+def marks(pod: PodSeen) -> Iterator[Mark]:
+    """What of a pod counts by how long it lasts."""
+    if pod.over:
+        yield "over"
+    if pod.deleting:
+        yield "deleting"
+    if pod.unschedulable is not None and not pod.over:
+        yield "unschedulable"
 
 
 def reconcile(view: View) -> Iterator[Effect]:
@@ -102,67 +131,85 @@ def reconcile(view: View) -> Iterator[Effect]:
 
 
 def _for_pod(view: View, pod: PodSeen, newest: int) -> Iterator[Effect]:
-    if pod.phase == "Succeeded":
-        yield Delete(pod.key, pod.uid, "done", grace_seconds=0)
-        return
-    found = trouble(pod)
-    if found is not None and (found[0] != "unschedulable" or _waited_too_long(view, pod)):
-        ending = ending_of(pod, *found)
+    gone = pod.over or _has_vanished(view, pod)
+    ending = _end_of(view, pod, gone=gone)
+    if ending is not None:
         yield from _tell(view, pod.key, ending)
-        yield from _delete(pod, ending.reason.value)
-    elif pod.over:
-        yield from _tell(view, pod.key, Ending("error", Reason.RUNNER_LOST, _ends(pod)))
-        yield Delete(pod.key, pod.uid, "failed", grace_seconds=0)
+    if gone:
+        if pod.key in view.told and (not pod.over or view.since(pod, "over") >= view.rules.keep_seconds):
+            yield Reap(pod)
     elif pod.deleting:
-        return  # somebody wants it gone: its step-ctl tells why, or its end does
+        return  # its step-ctl tells how it ended, or its end does
+    elif ending is not None:
+        yield Delete(pod, ending.reason.value)
     elif pod.key.epoch < newest:
-        yield from _delete(pod, "stale")
+        yield Delete(pod, "stale")
     else:
         yield from _by_order(view, pod)
+
+
+def _has_vanished(view: View, pod: PodSeen) -> bool:
+    if not pod.deleting:
+        return False
+    bound = pod.deletion_grace_seconds + view.rules.vanish_seconds
+    return pod.node is None or view.since(pod, "deleting") >= bound
+
+
+def _end_of(view: View, pod: PodSeen, *, gone: bool) -> Ending | None:
+    found = trouble(pod)
+    if pod.phase == "Succeeded":
+        return Ending("error", Reason.RUNNER_LOST, "the pod ended well, and nobody told how its job did")
+    if found is not None and found[0] == "unschedulable":
+        if not gone and view.since(pod, "unschedulable") < view.rules.unschedulable_seconds:
+            return None
+        found = None if gone else found
+    if found is not None:
+        return ending_of(pod, *found)
+    if pod.over and not pod.deleting:
+        return Ending("error", Reason.RUNNER_LOST, _ends(pod))
+    if gone:
+        return Ending("error", Reason.RUNNER_LOST, "somebody deleted its pod")
+    return None
 
 
 def _by_order(view: View, pod: PodSeen) -> Iterator[Effect]:
     order, since = view.orders.get(pod.key), view.ordered_at.get(pod.key, view.now)
     if order is None:
         if view.complete and view.now - since >= view.rules.linger_seconds:
-            yield from _delete(pod, "not wanted any more")
+            yield Delete(pod, "not wanted any more")
         return
     if order.desired not in (Desired.CANCEL, Desired.TIMEOUT):
         return
-    if view.now - since < view.grace_seconds + view.rules.obey_seconds:
+    begun = pod.node is not None
+    if begun and view.now - since < view.grace_seconds + view.rules.obey_seconds:
         return
-    yield from _tell(view, pod.key, _wanted_end(order, "its step-ctl did not end it in time"))
-    yield from _delete(pod, order.desired.value)
+    note = "its step-ctl did not end it in time" if begun else "it was not begun"
+    yield from _tell(view, pod.key, _wanted_end(order, note))
+    yield Delete(pod, order.desired.value)
 
 
 def _without_pod(view: View, order: Order) -> Iterator[Effect]:
     key = Key.of(order)
-    if key in view.told:
+    if key in view.told or not view.listed:
         return
-    if order.desired in (Desired.CANCEL, Desired.TIMEOUT):
-        if key not in view.claimed:
-            yield Tell(key, _wanted_end(order, "it was not begun"))
-            return
-    elif key not in view.claimed:
-        yield Claim(order)
+    if key not in view.claimed:
+        if order.desired in (Desired.CANCEL, Desired.TIMEOUT):
+            yield from _tell(view, key, _wanted_end(order, "it was not begun"))
+        elif order.protocol != PROTOCOL:
+            why = f"the order asks for runner protocol {order.protocol}, this controller speaks {PROTOCOL}: update it"
+            yield from _tell(view, key, Ending("error", Reason.REFUSED, why))
+        elif key not in view.telling:
+            yield Claim(order)
         return
     since = view.missing_at.get(key)
-    if view.listed and since is not None and view.now - since >= view.rules.missing_seconds:
-        yield Tell(key, Ending("error", Reason.RUNNER_LOST, "its pod is gone, and nobody told how it ended"))
+    if since is not None and view.now - since >= view.rules.missing_seconds:
+        why = "its pod is gone, and nobody told how it ended"
+        yield from _tell(view, key, Ending("error", Reason.RUNNER_LOST, why))
 
 
 def _tell(view: View, key: Key, ending: Ending) -> Iterator[Effect]:
-    if key not in view.told:
+    if key not in view.told and key not in view.telling:
         yield Tell(key, ending)
-
-
-def _delete(pod: PodSeen, why: str) -> Iterator[Effect]:
-    if not pod.deleting:
-        yield Delete(pod.key, pod.uid, why)
-
-
-def _waited_too_long(view: View, pod: PodSeen) -> bool:
-    return view.now_unix - pod.created_unix >= view.rules.unschedulable_seconds
 
 
 def _wanted_end(order: Order, note: str) -> Ending:

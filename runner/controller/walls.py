@@ -39,6 +39,7 @@ def walls(tenant: TenantWalls, around: Surroundings, entrypoints: Mapping[str, b
     """In the order in which they have to be there. `entrypoints`: binaries by architecture, in a ConfigMap each."""
     for namespace in tenant.namespaces:
         yield _namespace(tenant, namespace)
+        yield _account(tenant, namespace)
         yield _policy(tenant, namespace, around)
         yield _limits(tenant, namespace)
         if tenant.quota != Quota():
@@ -57,6 +58,16 @@ def _namespace(tenant: TenantWalls, namespace: str) -> Resource:
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": namespace, "labels": {**MANAGED, TENANT: tenant.tenant, **level}},
+    }
+
+
+def _account(tenant: TenantWalls, namespace: str) -> Resource:
+    """Kubernetes makes it too, some time later; until then it refuses pods."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _about(tenant, namespace, "default"),
+        "automountServiceAccountToken": False,
     }
 
 

@@ -9,6 +9,7 @@
 
 #include "complain.h"
 #include "config.h"
+#include "environment.h"
 #include "guard.h"
 #include "install.h"
 #include "plan.h"
@@ -53,8 +54,10 @@ static int run_command(int argc, char **argv) {
     }
     if (count == 0) give_up(USAGE);
     keep_inherited_descriptors();
-    if (plan) plan_unpack(plan, directory, steps, count);
-    return run_steps(directory, steps, count, tee);
+    enum history history = SOMEBODY_KNOWS;
+    if (plan) environment_inherit();
+    if (plan) history = plan_unpack(plan, directory, steps, count) ? ALONE : REBOOTED;
+    return run_steps(directory, steps, count, tee, history);
 }
 
 static uint64_t number_of(const char *option, const char *text, uint64_t most) {

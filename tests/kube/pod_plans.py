@@ -21,6 +21,7 @@ def spec_of(*steps: dict[str, Any], **more: Any) -> JobSpec:
 def plan_of(spec: JobSpec, template: PodTemplate | None = None, **changes: Any) -> PodPlan:
     template = template or PodTemplate()
     plan = PodPlan(
+        cluster="c1",
         key=Key("acme", "j0123456789", 1),
         namespace="overspill-acme",
         spec=spec,

@@ -8,26 +8,15 @@ import pytest
 
 from runner.controller.manifest import pod, secret
 from runner.controller.pods import read
+from runner.controller.wall_keeping import KINDS
 from runner.controller.walls import Surroundings, walls
 from shared.adapters.kube_api import KubeServer
 from shared.ids import random_id
-from shared.kube import (
-    CONFIG_MAP,
-    LIMIT_RANGE,
-    NAMESPACE,
-    NETWORK_POLICY,
-    POD,
-    RESOURCE_QUOTA,
-    SECRET,
-    Kind,
-    KubeRefused,
-    Resource,
-)
+from shared.kube import LIMIT_RANGE, NETWORK_POLICY, POD, SECRET, Kind, KubeRefused, Resource
 from shared.walls import Egress, Quota, TenantWalls
 from tests.kube.control_plane import ControlPlane
 from tests.kube.pod_plans import ONE, PLANS
 
-KINDS = {kind.kind: kind for kind in (NAMESPACE, NETWORK_POLICY, LIMIT_RANGE, RESOURCE_QUOTA, CONFIG_MAP)}
 AROUND = Surroundings(platform=(Egress(cidr="10.9.0.0/24", ports=[4222]),))
 
 

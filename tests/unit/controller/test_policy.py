@@ -7,7 +7,7 @@ import pytest
 
 from runner.agent.model import Key
 from runner.controller.model import ContainerSeen, PodSeen
-from runner.controller.policy import Claim, Delete, Rules, Tell, View, reconcile
+from runner.controller.policy import Claim, Delete, Reap, Rules, Tell, View, marks, reconcile
 from shared.facts.order import Desired, Order
 from shared.lifecycle import Reason
 from tests.kube.pod_plans import NEEDS
@@ -86,24 +86,41 @@ def test_step_ctl_has_its_time_to_end_a_cancelled_attempt_before_the_pod_goes() 
 
 def test_a_pod_of_an_older_epoch_goes_and_tells_nothing() -> None:
     newer = replace(KEY, epoch=2)
-    assert effects(view(order(newer), pods=(pod(),))) == [Delete(KEY, "uid-1", "stale"), Claim(order(newer))]
+    assert effects(view(order(newer), pods=(pod(),))) == [Delete(pod(), "stale"), Claim(order(newer))]
+
+
+def test_nothing_is_claimed_before_the_pods_are_known() -> None:
+    assert effects(view(order(), listed=False)) == []
+
+
+def test_an_order_for_another_protocol_is_refused() -> None:
+    (tell,) = effects(view(order().model_copy(update={"protocol": 9})))
+    assert tell.ending.reason is Reason.REFUSED
 
 
 def test_a_pod_whose_job_is_over_lingers_to_store_its_logs_and_not_for_ever() -> None:
     seen = view(pods=(pod(),), ordered_at={KEY: 0.0})
     assert effects(replace(seen, now=RULES.linger_seconds - 1)) == []
-    assert effects(replace(seen, now=RULES.linger_seconds)) == [Delete(KEY, "uid-1", "not wanted any more")]
+    assert effects(replace(seen, now=RULES.linger_seconds)) == [Delete(pod(), "not wanted any more")]
     assert effects(replace(seen, now=RULES.linger_seconds, complete=False)) == []
 
 
-def test_a_pod_that_ended_well_has_told_all() -> None:
-    assert effects(view(order(), pods=(pod(phase="Succeeded"),))) == [Delete(KEY, "uid-1", "done", grace_seconds=0)]
-
-
-def test_a_pod_that_failed_is_told_as_an_error_never_as_success() -> None:
-    tell, delete = effects(view(order(), pods=(pod(phase="Failed"),)))
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_is_over_is_told_as_an_error_unless_its_step_ctl_told_and_goes_only_then(phase: Any) -> None:
+    over = pod(phase=phase)
+    seen = view(order(), pods=(over,), marked_at={(KEY, "over"): 0.0}, now=RULES.keep_seconds)
+    (tell,) = effects(seen)
     assert (tell.ending.outcome, tell.ending.reason) == ("error", Reason.RUNNER_LOST)
-    assert isinstance(delete, Delete)
+    assert effects(replace(seen, telling=frozenset({KEY}))) == []
+    told = replace(seen, told=frozenset({KEY}))
+    assert effects(told) == [Reap(over)]
+    assert effects(replace(told, now=RULES.keep_seconds - 1)) == []
+
+
+def test_a_cancelled_pod_that_has_no_node_yet_goes_at_once() -> None:
+    pending = pod(phase="Pending", node=None)
+    tell, delete = effects(view(order(desired=Desired.CANCEL), pods=(pending,)))
+    assert (tell.ending.outcome, delete) == ("cancelled", Delete(pending, "cancel"))
 
 
 def waiting(reason: str, name: str = "step-1") -> tuple[ContainerSeen, ...]:
@@ -144,10 +161,11 @@ def waiting(reason: str, name: str = "step-1") -> tuple[ContainerSeen, ...]:
 def test_each_trouble_has_its_name_and_its_step(
     changes: dict[str, Any], outcome: str, reason: Reason, step: int | None
 ) -> None:
-    tell, delete = effects(view(order(), pods=(pod(**changes),)))
+    seen = pod(**changes)
+    tell, *deletes = effects(view(order(), pods=(seen,)))
     assert isinstance(tell, Tell)
     assert (tell.ending.outcome, tell.ending.reason, tell.ending.step) == (outcome, reason, step)
-    assert delete.uid == "uid-1"
+    assert [delete.pod for delete in deletes] == ([] if seen.over else [seen])
 
 
 @pytest.mark.parametrize(
@@ -165,9 +183,10 @@ def test_what_may_still_go_well_is_left_alone(container: ContainerSeen) -> None:
 
 
 def test_a_pod_no_node_takes_is_handed_back_after_a_bound() -> None:
-    seen = view(order(), pods=(pod(phase="Pending", node=None, unschedulable="0/3 nodes: insufficient cpu"),))
-    assert effects(replace(seen, now_unix=RULES.unschedulable_seconds - 1)) == []
-    tell, _ = effects(replace(seen, now_unix=RULES.unschedulable_seconds))
+    pending = pod(phase="Pending", node=None, unschedulable="0/3 nodes: insufficient cpu")
+    seen = view(order(), pods=(pending,), marked_at={(KEY, "unschedulable"): 0.0})
+    assert effects(replace(seen, now=RULES.unschedulable_seconds - 1)) == []
+    tell, _ = effects(replace(seen, now=RULES.unschedulable_seconds))
     assert tell.ending.reason is Reason.UNSCHEDULABLE
     assert "insufficient cpu" in tell.ending.message
 
@@ -175,3 +194,24 @@ def test_a_pod_no_node_takes_is_handed_back_after_a_bound() -> None:
 def test_a_pod_that_somebody_deletes_is_left_to_end_by_itself() -> None:
     assert effects(view(order(), pods=(pod(deleting=True),))) == []
     assert effects(view(order(), pods=(pod(deleting=True, reason="Evicted"),), told=frozenset({KEY}))) == []
+
+
+def test_a_pod_whose_node_does_not_confirm_its_end_is_gone_after_its_grace() -> None:
+    deleted = pod(deleting=True, deletion_grace_seconds=30.0)
+    bound = 30.0 + RULES.vanish_seconds
+    seen = view(order(), pods=(deleted,), marked_at={(KEY, "deleting"): 0.0})
+    assert effects(replace(seen, now=bound - 1)) == []
+    (tell,) = effects(replace(seen, now=bound))
+    assert tell.ending.reason is Reason.RUNNER_LOST
+    assert effects(replace(seen, now=bound, told=frozenset({KEY}))) == [Reap(deleted)]
+
+
+def test_a_pod_deleted_before_it_had_a_node_is_gone_at_once() -> None:
+    deleted = pod(phase="Pending", node=None, deleting=True)
+    (tell,) = effects(view(order(), pods=(deleted,)))
+    assert "deleted" in tell.ending.message
+
+
+def test_what_lasts_is_marked() -> None:
+    assert set(marks(pod(phase="Failed", deleting=True, unschedulable="no"))) == {"over", "deleting"}
+    assert set(marks(pod(phase="Pending", unschedulable="no"))) == {"unschedulable"}

@@ -1,0 +1,73 @@
+"""Controllers as processes, with a test's hub on a real bus and a real API server."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from shared.facts import Order
+from shared.parties import controller_party
+from tests.integration.runner.hub import CLUSTER, PATIENCE_SECONDS, ROOT, Hub
+
+
+@dataclass
+class ControllerProcess:
+    """`python -m runner.controller`, as an identity of its own."""
+
+    hub: Hub
+    kubeconfig: Path
+    namespace: str
+    home: Path
+    identity: str = "one"
+    environment: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> Self:
+        self.home.mkdir(exist_ok=True, parents=True)
+        creds = self.home / "controller.creds"
+        credential = self.hub.identity.credential(controller_party(CLUSTER), cluster=CLUSTER)
+        creds.write_text(credential.to_file_text())
+        settings = {
+            "CLUSTER": CLUSTER,
+            "KUBECONFIG": str(self.kubeconfig),
+            "NAMESPACE": self.namespace,
+            "IDENTITY": self.identity,
+            "LEASE_SECONDS": "3",
+            "ORDERS_SECONDS": "1",
+            "GRACE_SECONDS": "1",
+            "OBEY_SECONDS": "2",
+            "UNSCHEDULABLE_SECONDS": "2",
+            "KEEP_SECONDS": "0.5",
+            "MISSING_SECONDS": "2",
+            "VANISH_SECONDS": "2",
+            "WALLS_SECONDS": "1",
+        }
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OVERSPILL_NATS_URL": self.hub.url,
+            "OVERSPILL_NATS_CREDS_FILE": str(creds),
+            **{f"OVERSPILL_CONTROLLER_{name}": value for name, value in (settings | self.environment).items()},
+        }
+        with (self.home / "controller.err").open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "runner.controller"], env=environment, cwd=ROOT, stdout=errors, stderr=errors
+            )
+        return self
+
+    def signal(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_SECONDS)
+        self.process = None
+        return code
+
+    def complaints(self) -> str:
+        return (self.home / "controller.err").read_text()
+
+
+def name_of(order: Order) -> str:
+    return f"{order.job}-{order.epoch}"

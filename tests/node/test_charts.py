@@ -1,0 +1,87 @@
+"""The edge from its chart: helm installs it, its controller runs with the chart's rights alone, and a job goes through."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.kube_api import KubeServer
+from shared.ids import random_id
+from shared.kube import NAMESPACE, SECRET
+from shared.parties import controller_party
+from shared.pods import PodTemplate
+from shared.requests import PodGrant
+from shared.walls import Quota, TenantWalls
+from tests.conftest import BusServer
+from tests.integration.runner.hub import CLUSTER, HUB, TENANT, Hub
+from tests.kube.edge import name_of
+from tests.kube.helm import CHARTS, helm
+from tests.kube.kubelet import Kubelet
+from tests.node import edge
+from tests.node.node import Node
+from tests.node.runtime import BUSYBOX
+
+
+@pytest.fixture
+async def hub(fresh_bus_server: BusServer, kube: KubeServer, tmp_path: Path) -> AsyncIterator[Hub]:
+    server = fresh_bus_server
+    namespace = f"overspill-{random_id()[:12]}"
+    async with (
+        server.connect(server.identity.credential(HUB)) as bus,
+        Hub.serving(bus, server.identity, server.url, tmp_path) as hub,
+    ):
+        walls = TenantWalls(tenant=TENANT, namespaces=[namespace], quota=Quota(pods=10))
+        hub.pod = PodGrant(pool="fixed", namespace=namespace, template=PodTemplate(), walls=walls)
+        hub.routes["kube"] = edge.as_pods_reach(server.url)
+        yield hub
+    await kube.delete(NAMESPACE, namespace)
+
+
+@pytest.fixture
+async def joined(node: Node, hub: Hub, kube: KubeServer, namespace: str) -> AsyncIterator[str]:
+    """The namespace where the chart is installed, with the three values that a cluster joins by."""
+    node.image("services")
+    node.image("step-ctl")
+    credential = hub.identity.credential(controller_party(CLUSTER), cluster=CLUSTER)
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "overspill-bus", "namespace": namespace},
+        "stringData": {"controller.creds": credential.to_file_text()},
+    }
+    await kube.create(SECRET, secret)
+    values = {
+        "bus.url": edge.as_pods_reach(hub.url),
+        "bus.credentialSecret": "overspill-bus",
+        "cluster": CLUSTER,
+        "builds.defaultImage": BUSYBOX,
+        "settings.ordersSeconds": "1",
+    }
+    words = [f"--set-string={name}={value}" for name, value in values.items()]
+    into = ("--namespace", namespace, "--wait", "--timeout", "180s")
+    helm("install", "edge", str(CHARTS / "overspill-edge"), *into, *words, kubeconfig=node.plane.kubeconfig)
+    yield namespace
+    helm("uninstall", "edge", "--namespace", namespace, "--wait", kubeconfig=node.plane.kubeconfig)
+
+
+@pytest.fixture
+def logs(node: Node, joined: str) -> Iterator[None]:
+    """Printed when the test fails."""
+    yield
+    pods = node.plane.call("GET", f"/api/v1/namespaces/{joined}/pods")["items"]
+    for pod in pods:
+        print(node.plane.text(f"/api/v1/namespaces/{joined}/pods/{pod['metadata']['name']}/log")[-5000:])  # noqa: T201
+
+
+@pytest.mark.usefixtures("logs")
+async def test_a_job_goes_through_the_installed_edge(node: Node, hub: Hub, kube: KubeServer, joined: str) -> None:
+    assert hub.pod is not None
+    order = await hub.order({"name": "x", "steps": [{"run": "echo hello"}, {"run": "echo bye"}]}, "kube")
+    ended = await hub.ended(order)
+    assert ended.outcome == "succeeded", ended
+    assert (await hub.log(order.job, 2)).data == b"bye\n"
+    await Kubelet(kube, hub.pod.namespace).until_gone(name_of(order))
+    pods = node.plane.call("GET", f"/api/v1/namespaces/{joined}/pods")["items"]
+    told = "".join(node.plane.text(f"/api/v1/namespaces/{joined}/pods/{pod['metadata']['name']}/log") for pod in pods)
+    assert "Forbidden" not in told
+    assert "cannot" not in told
