@@ -12,10 +12,9 @@ import structlog
 
 from runner.protocol.attempt import Attempt
 from runner.protocol.directory import AttemptDir, read_whole, write_whole
-from runner.step_ctl import outputs, policy, reading, source
+from runner.step_ctl import outputs, policy, reading
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.inotify import Watcher
-from runner.step_ctl.keeping import Keeper
 from runner.step_ctl.log_pump import LogPump
 from runner.step_ctl.masking import Mask
 from runner.step_ctl.platform_log import PlatformLog
@@ -97,7 +96,7 @@ class Teller:
         write_whole(self._directory.told, b"ok\n")
 
     async def _run(self, tasks: asyncio.TaskGroup, platform: PlatformLog) -> None:
-        fetching = tasks.create_task(source.provide(self._directory, self._attempt, self._courier, platform))
+        fetching = tasks.create_task(self._provide_source(platform))
         await self._courier.tell(AttemptStarted(**self._whose(), machine=self._attempt.machine))
         verdict, seen = await self._follow(tasks)
         fetching.cancel()
@@ -118,6 +117,13 @@ class Teller:
         for step, task in self._pumping.items():
             self._lengths[step] = await task
 
+    async def _provide_source(self, platform: PlatformLog) -> None:
+        # Who packs and transfers is imported by who needs it: for all others it would only delay the start.
+        if self._grant.spec.source != "none":
+            from runner.step_ctl import source
+
+            await source.provide(self._directory, self._attempt, self._courier, platform)
+
     async def _until_sent(self) -> None:
         """Every chunk is on the bus, or the bus has no room for logs, and whoever waits for the verdict need not wait
         until it has: the files are kept until every byte is durable.
@@ -133,6 +139,10 @@ class Teller:
 
     async def _keep(self, verdict: Verdict, seen: Seen, platform: PlatformLog) -> Verdict:
         """Store what artifacts the verdict calls for. Who ends the attempt meanwhile does not wait for the rest."""
+        if not self._grant.spec.artifacts:
+            return verdict
+        from runner.step_ctl.keeping import Keeper
+
         keeper = Keeper(self._directory, self._attempt, self._courier, platform)
         if seen.cancel is not None:
             return await keeper.keep(verdict)
