@@ -7,6 +7,7 @@ administration, to look for plugins. Measured figures are in docs/kubernetes.md.
 import os
 import sys
 from enum import StrEnum
+from importlib import import_module
 from types import ModuleType
 
 
@@ -22,9 +23,11 @@ def leave_out() -> None:
     """Before anything else is imported."""
     for name in ("aiohttp", "rich", "colorama", "fast_mail_parser"):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # an import of it raises ImportError, as if absent
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if "nats" not in sys.modules:
         jetstream, api = ModuleType("nats.js"), ModuleType("nats.js.api")
         vars(api)["Header"] = _Header
         vars(jetstream)["api"] = api
         sys.modules |= {"nats.js": jetstream, "nats.js.api": api}
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+        # The client finds it by its parent, which only an import that loads it would tell.
+        vars(import_module("nats"))["js"] = jetstream

@@ -4,14 +4,14 @@ verdict when every chunk is on the bus (or the bus has no room for logs); `told`
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from runner.protocol.attempt import Attempt
-from runner.protocol.directory import AttemptDir, read_whole, write_whole
+from runner.protocol.directory import AttemptDir, read_whole, write_once, write_whole
 from runner.step_ctl import outputs, policy, reading
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.inotify import Watcher
@@ -45,12 +45,18 @@ OTHERS_KNOW_BETTER = (Reason.RUNNER_LOST, Reason.MACHINE_LOST)
 """Ends that are seen from here and explained elsewhere."""
 
 
+async def _at_once() -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
     """What stands beside the attempt where it runs."""
 
     saw: Callable[[Seen], None] = lambda _: None
     """Called with each new sight of the directory."""
+    ready: Callable[[], Awaitable[None]] = _at_once
+    """Returns when steps may begin."""
     courtesy_seconds: float = 0.0
     """So long the verdict waits that something was lost: who knows why may say it first."""
 
@@ -118,11 +124,14 @@ class Teller:
             self._lengths[step] = await task
 
     async def _provide_source(self, platform: PlatformLog) -> None:
+        await self._beside.ready()
         # Who packs and transfers is imported by who needs it: for all others it would only delay the start.
         if self._grant.spec.source != "none":
             from runner.step_ctl import source
 
             await source.provide(self._directory, self._attempt, self._courier, platform)
+        else:
+            write_once(self._directory.go(1), b"ok\n")  # unless it came with the plan
 
     async def _until_sent(self) -> None:
         """Every chunk is on the bus, or the bus has no room for logs, and whoever waits for the verdict need not wait

@@ -74,10 +74,11 @@ async def serve_pod(root: Path, secret: Path) -> None:
             deadline = tasks.create_task(keep_deadline(directory, attempt))
             async with _connected(attempt) as bus:
                 courier = Courier(bus, attempt)
-                obeying = tasks.create_task(Obeying(directory, attempt, bus, courier).run())
-                beside = Beside(containers.saw, COURTESY_SECONDS)
+                obeying = Obeying(directory, attempt, bus, courier)
+                hearing = tasks.create_task(obeying.run())
+                beside = Beside(containers.saw, obeying.may_begin, COURTESY_SECONDS)
                 await Teller(directory, attempt, courier, Mask(), beside).run()
-                obeying.cancel()
+                hearing.cancel()
             deadline.cancel()
             containers.close()
 
