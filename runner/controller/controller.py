@@ -16,6 +16,7 @@ from runner.controller.pods import read
 from runner.controller.policy import Claim, Delete, Effect, Ending, Reap, Rules, Tell, reconcile
 from runner.controller.refusals import refusal
 from shared.cancelling import apart
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Poison
 from shared.facts.order import Desired, Order
 from shared.kube import POD, SECRET, Change, KubeApi, KubeConflict, Resource
@@ -160,6 +161,7 @@ class Controller:
         """The pod goes last: as long as it is there, whatever of this was not done is done again."""
         name, others = pod.key.name, [each for each in pod.finalizers if each != FINALIZER]
         await self._api.delete(SECRET, name, pod.namespace)
+        crash_point("controller.after-secret-before-finalizer")
         await self._api.delete(POD, name, pod.namespace, grace_seconds=0, uid=pod.uid)
         with suppress(NotFound):  # somebody had taken our finalizer away
             await self._api.merge(

@@ -15,7 +15,6 @@ from shared.kube import NODE, POD, Change, Kind, Resource
 from shared.kube_following import Listed, Selection, follow
 
 PATIENCE_SECONDS = 60.0
-BINDING = Kind("v1", "Binding", "pods")
 
 
 @dataclass
@@ -56,10 +55,20 @@ class Kubelet:
         found: Resource = await self.until(name, look)
         return found
 
+    async def until_there(self, kind: Kind, name: str) -> None:
+        selection = Selection(kind, self.namespace, fields=f"metadata.name={name}")
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            contextlib.aclosing(follow(self.api, selection, SystemClock())) as told,
+        ):
+            async for each in told:
+                if each.items if isinstance(each, Listed) else each.type != "DELETED":
+                    return
+
     async def bind(self, name: str) -> None:
         """As kube-scheduler does."""
         target = {"apiVersion": "v1", "kind": "Node", "name": self.node}
-        about = {"name": f"{name}", "namespace": self.namespace}
+        about = {"name": name, "namespace": self.namespace}
         path = Kind("v1", "Binding", f"pods/{name}/binding")
         await self.api.create(path, {"apiVersion": "v1", "kind": "Binding", "metadata": about, "target": target})
 
