@@ -68,19 +68,26 @@ async def hub(fresh_bus_server: BusServer, tmp_path: Path) -> AsyncIterator[Hub]
 
 
 @pytest.fixture
-def kubelet(kube: KubeServer, hub: Hub) -> Kubelet:
-    assert hub.pod is not None
-    return Kubelet(kube, hub.pod.namespace)
+def plane(api_server: ControlPlane) -> ControlPlane:
+    """What controllers work on. Modules may have another."""
+    return api_server
 
 
 @pytest.fixture
-def controllers(
-    hub: Hub, api_server: ControlPlane, namespace: str, tmp_path: Path
-) -> Iterator[Callable[..., ControllerProcess]]:
+async def kubelet(plane: ControlPlane, hub: Hub) -> AsyncIterator[Kubelet]:
+    assert hub.pod is not None
+    async with KubeServer.connect(plane.kubeconfig) as api:
+        yield Kubelet(api, hub.pod.namespace)
+
+
+@pytest.fixture
+def controllers(hub: Hub, plane: ControlPlane, tmp_path: Path) -> Iterator[Callable[..., ControllerProcess]]:
     made: list[ControllerProcess] = []
+    namespace = f"lease-{random_id()[:12]}"
+    plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
 
     def make(identity: str = "one", **environment: str) -> ControllerProcess:
-        one = ControllerProcess(hub, api_server.kubeconfig, namespace, tmp_path / identity, identity, environment)
+        one = ControllerProcess(hub, plane.kubeconfig, namespace, tmp_path / identity, identity, environment)
         made.append(one)
         return one.start()
 
