@@ -81,13 +81,17 @@ async def kubelet(plane: ControlPlane, hub: Hub) -> AsyncIterator[Kubelet]:
 
 
 @pytest.fixture
-def controllers(hub: Hub, plane: ControlPlane, tmp_path: Path) -> Iterator[Callable[..., ControllerProcess]]:
+def controllers(
+    fresh_bus_server: BusServer, plane: ControlPlane, tmp_path: Path
+) -> Iterator[Callable[..., ControllerProcess]]:
     made: list[ControllerProcess] = []
     namespace = f"lease-{random_id()[:12]}"
     plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
 
     def make(identity: str = "one", **environment: str) -> ControllerProcess:
-        one = ControllerProcess(hub, plane.kubeconfig, namespace, tmp_path / identity, identity, environment)
+        one = ControllerProcess(
+            fresh_bus_server, plane.kubeconfig, namespace, tmp_path / identity, identity, environment
+        )
         made.append(one)
         return one.start()
 

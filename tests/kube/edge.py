@@ -13,6 +13,7 @@ from shared.flow import Evt
 from shared.lifecycle import Reason
 from shared.parties import controller_party
 from shared.wire import encode
+from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, PATIENCE_SECONDS, ROOT, Hub
 
 
@@ -20,7 +21,7 @@ from tests.integration.runner.hub import CLUSTER, PATIENCE_SECONDS, ROOT, Hub
 class ControllerProcess:
     """`python -m runner.controller`, as an identity of its own."""
 
-    hub: Hub
+    server: BusServer
     kubeconfig: Path
     namespace: str
     home: Path
@@ -31,7 +32,7 @@ class ControllerProcess:
     def start(self) -> Self:
         self.home.mkdir(exist_ok=True, parents=True)
         creds = self.home / "controller.creds"
-        credential = self.hub.identity.credential(controller_party(CLUSTER), cluster=CLUSTER)
+        credential = self.server.identity.credential(controller_party(CLUSTER), cluster=CLUSTER)
         creds.write_text(credential.to_file_text())
         settings = {
             "CLUSTER": CLUSTER,
@@ -51,7 +52,7 @@ class ControllerProcess:
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "OVERSPILL_NATS_URL": self.hub.url,
+            "OVERSPILL_NATS_URL": self.server.url,
             "OVERSPILL_NATS_CREDS_FILE": str(creds),
             **{f"OVERSPILL_CONTROLLER_{name}": value for name, value in settings.items()},
             **self.environment,

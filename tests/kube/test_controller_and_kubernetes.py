@@ -1,6 +1,5 @@
 """What Kubernetes' own controllers and scheduler do to pods, and what becomes of their orders."""
 
-
 import pytest
 
 from shared.lifecycle import Reason
