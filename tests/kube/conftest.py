@@ -88,9 +88,9 @@ def controllers(
     namespace = f"lease-{random_id()[:12]}"
     plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
 
-    def make(identity: str = "one", **environment: str) -> ControllerProcess:
+    def make(identity: str = "one", *, dies_at: str = "", **settings: str) -> ControllerProcess:
         one = ControllerProcess(
-            fresh_bus_server, plane.kubeconfig, namespace, tmp_path / identity, identity, environment
+            fresh_bus_server, plane.kubeconfig, namespace, tmp_path / identity, identity, settings, dies_at
         )
         made.append(one)
         return one.start()

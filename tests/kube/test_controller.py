@@ -188,7 +188,7 @@ async def test_a_controller_killed_at_any_time_changes_nothing(
 async def test_a_controller_killed_between_claim_and_pod_makes_the_pod_when_it_is_back(
     hub: Hub, controllers: Callable[..., ControllerProcess], kubelet: Kubelet, where: str
 ) -> None:
-    dying = controllers("one", OVERSPILL_CRASH_AT=f"{where}:1")
+    dying = controllers("one", dies_at=where)
     order = await hub.order(SPEC, "kube")
     await hub.until(order.job, "attempt-accepted")
     assert dying.process is not None
