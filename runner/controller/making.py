@@ -154,7 +154,8 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
         site.environment,
         grace_ms=round(site.grace_seconds * 1000),
         log_limit_bytes=site.log_limit_bytes,
-        fence=Fence(directory.root / "contact", 0, order.fence_seconds) if order.on_lost == "rerun-fenced" else None,
+        # Since when, nobody knows yet: step-ctl makes the first contact.
+        fence=Fence(directory.contact, None, order.fence_seconds) if order.on_lost == "rerun-fenced" else None,
     )
     files = layout(grant.spec, Whose(order.tenant, order.job, order.epoch, plan.traceparent), place)
     assignment = Assignment(
