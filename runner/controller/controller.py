@@ -25,6 +25,8 @@ from shared.run import first_error
 
 log = structlog.get_logger()
 
+RETRY_SECONDS = 5.0
+
 
 class Controller:
     """`may_begin`: whether we still lead."""
@@ -45,6 +47,7 @@ class Controller:
         self._rules, self._grace_seconds, self._may_begin = rules, grace_seconds, may_begin
         self._room = asyncio.Semaphore(claims_at_once)
         self._ending: set[Key] = set()
+        self._walled: set[str] = set()
         self._inherited: frozenset[Key] | None = None
         """Orders that stood when we began to lead."""
 
@@ -85,8 +88,24 @@ class Controller:
         if self._inherited is None and self.known.book.complete:
             self._inherited = frozenset(self.known.book.orders)
         self.known.refresh(now)
+        self._learn_walls(tasks)
         for effect in list(reconcile(self.known.view(self._rules, self._grace_seconds, now))):
             self._perform(effect, tasks)
+
+    def _learn_walls(self, tasks: asyncio.TaskGroup) -> None:
+        """Once a tenant: of those whose pods we found, not made."""
+        for key in self._inherited or ():
+            if key in self.known.pods and key in self.known.book.orders and key.tenant not in self._walled:
+                self._walled.add(key.tenant)
+                tasks.create_task(self._learn_walls_of(self.known.book.orders[key]))
+
+    async def _learn_walls_of(self, order: Order) -> None:
+        try:
+            await self._maker.learn_walls(order)
+        except OverspillError as error:
+            log.info("walls_unknown", tenant=order.tenant, why=str(error)[:300])
+            await asyncio.sleep(RETRY_SECONDS)
+            self._walled.discard(order.tenant)
 
     def _perform(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:

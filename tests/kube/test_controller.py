@@ -277,6 +277,17 @@ async def test_one_controller_leads_and_the_next_takes_over_when_it_dies(
     assert "leading" in two.complaints()
 
 
+async def test_a_hole_made_while_no_controller_was_there_is_mended_by_the_next(
+    hub: Hub, controller: ControllerProcess, kubelet: Kubelet
+) -> None:
+    order = await hub.order(SPEC, "kube")
+    await kubelet.run(name_of(order))
+    controller.signal(signal.SIGKILL)
+    await kubelet.api.delete(NETWORK_POLICY, "overspill-builds", kubelet.namespace)
+    controller.start()
+    await kubelet.until_there(NETWORK_POLICY, "overspill-builds")
+
+
 async def test_a_hole_in_a_tenant_s_walls_is_mended(hub: Hub, controller: ControllerProcess, kubelet: Kubelet) -> None:
     order = await hub.order(SPEC, "kube")
     await kubelet.pod(name_of(order))

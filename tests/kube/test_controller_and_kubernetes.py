@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.kube import SECRET
 from shared.lifecycle import Reason
 from shared.pods import PodTemplate
 from shared.requests import PodGrant
@@ -30,10 +31,13 @@ async def test_a_pod_over_its_tenant_s_quota_is_handed_back_with_the_quota_s_nam
     hub: Hub, controller: ControllerProcess, kubelet: Kubelet
 ) -> None:
     change(hub, quota=Quota(pods=1))
-    await kubelet.pod(name_of(await hub.order(SPEC, "kube")))
+    first = name_of(await hub.order(SPEC, "kube"))
+    await kubelet.pod(first)
     ended = await hub.ended(await hub.order(SPEC, "kube"))
     assert (ended.outcome, ended.reason) == ("error", Reason.UNSCHEDULABLE)
     assert "overspill-quota" in ended.message
+    secrets = (await kubelet.api.list(SECRET, kubelet.namespace)).items
+    assert [secret["metadata"]["name"] for secret in secrets] == [first]
 
 
 async def test_a_pod_that_is_not_admitted_is_refused_with_the_cluster_s_words(
