@@ -22,6 +22,7 @@ NAME = "overspill-controller"
 USED = 0.75
 """Of the lease's time: past it since the last renewal nothing is begun any more."""
 RENEWALS = 4
+"""In one lease's time; after one that failed the next comes five times as soon."""
 
 
 class LeaseLost(OverspillError):
@@ -37,6 +38,7 @@ class KubeLease:
         self._api, self._clock = api, clock
         self._namespace, self._identity, self._seconds = namespace, identity, seconds
         self._until = 0.0
+        self._ours: Resource | None = None
         self._seen: tuple[str, float] = ("", 0.0)
         """The newest version and when we first saw it."""
 
@@ -57,8 +59,10 @@ class KubeLease:
 
     async def keep(self) -> None:
         """Renew until cancelled. Raises LeaseLost."""
+        pause = self._seconds / RENEWALS
         while True:
-            await asyncio.sleep(self._seconds / RENEWALS)
+            await asyncio.sleep(pause)
+            pause = self._seconds / RENEWALS
             if not self.holds():
                 raise LeaseLost
             try:
@@ -68,12 +72,13 @@ class KubeLease:
                         raise LeaseLost
             except (TimeoutError, Unavailable) as error:
                 log.info("lease_not_renewed", why=str(error)[:300] or "no answer in time")
+                pause /= 5
 
     async def release(self) -> None:
         """Let the next one lead at once. Best effort: it lapses anyhow."""
         if not self.holds():
             return
-        self._until = 0.0
+        self._until, self._ours = 0.0, None
         try:
             async with asyncio.timeout(2.0):
                 found = await self._api.get(LEASE, NAME, self._namespace)
@@ -83,22 +88,29 @@ class KubeLease:
             log.info("lease_left_to_lapse", why=str(error)[:300])
 
     async def _take(self) -> bool:
+        """Whether the lease is ours from now on. Ours is replaced as we left it, without a look."""
         since = self._clock.monotonic()
-        try:
-            found = await self._api.get(LEASE, NAME, self._namespace)
-        except NotFound:
-            found = None
-        try:
-            if found is None:
-                await self._api.create(LEASE, self._lease({}))
-            elif self._may_have(found):
-                await self._api.replace(LEASE, {**found, "spec": self._lease(found["spec"])["spec"]})
+        found, self._ours = self._ours or await self._found(), None
+        for _ in range(2):
+            try:
+                if found is None:
+                    self._ours = await self._api.create(LEASE, self._lease({}))
+                elif self._may_have(found):
+                    self._ours = await self._api.replace(LEASE, {**found, "spec": self._lease(found["spec"])["spec"]})
+                else:
+                    return False
+            except (KubeConflict, NotFound):
+                found = await self._found()  # somebody was faster: another, or we, whose answer was lost
             else:
-                return False
-        except KubeConflict:
-            return False  # somebody was faster
-        self._until = since + self._seconds * USED
-        return True
+                self._until = since + self._seconds * USED
+                return True
+        return False
+
+    async def _found(self) -> Resource | None:
+        try:
+            return await self._api.get(LEASE, NAME, self._namespace)
+        except NotFound:
+            return None
 
     def _may_have(self, found: Resource) -> bool:
         spec, version = found["spec"], found["metadata"]["resourceVersion"]

@@ -5,6 +5,7 @@ too old with the same version, and hangs on a silent socket (seen on 36.1.0).
 """
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -158,7 +159,7 @@ class KubeServer:
                     method,
                     self._url + path,
                     params=query,
-                    data=None if body is None else orjson.dumps(body),
+                    data=None if body is None else io.BytesIO(orjson.dumps(body)),
                     headers=headers,
                     timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS),
                 ) as answer,
@@ -168,7 +169,10 @@ class KubeServer:
             raise self._unreachable(error) from error
         if not answer.ok:
             raise _error(path, answer.status, data, answer.headers)
-        found: Resource = orjson.loads(data)
+        try:
+            found: Resource = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise self._unreachable(error) from error  # something on the way answered in its stead
         return found
 
     async def _headers(self) -> dict[str, str]:

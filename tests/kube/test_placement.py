@@ -154,8 +154,7 @@ async def test_what_others_run_on_a_node_is_not_given_away(
     await kubelet.api.create(POD, {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec})
     controllers()
     job = await submit(w, runs_on=["fixed"])
-    waits = await w.until(job, lambda record: record.waiting_for is not None)
-    assert waits.waiting_for == "too_big"
+    await w.until(job, lambda record: record.waiting_for == "too_big")
     await kubelet.api.delete(POD, "other", "kube-system", grace_seconds=0)
     assert preferred(await kubelet.pod(f"{job}-1")) == "n1"
 
