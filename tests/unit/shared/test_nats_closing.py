@@ -1,6 +1,7 @@
 """The bus' client is closed, whatever became of the tasks it had."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,16 +26,12 @@ class Client:
 
 @asynccontextmanager
 async def connection() -> AsyncIterator[asyncio.StreamWriter]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        _, writer = await asyncio.open_connection(sock=ours)
+        yield writer
         writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
-        try:
-            yield writer
-        finally:
-            writer.close()
+        await asyncio.sleep(0)  # the transport closes its socket in a callback
 
 
 async def test_another_waiter_that_was_cancelled_cancels_nobody_who_closes() -> None:
