@@ -13,6 +13,7 @@ from bench import table
 SMOKE: dict[str, tuple[str, ...]] = {
     "handover": ("--rounds", "1", "--steps", "5", "--polled", "2"),
     "submit": ("--jobs", "1", "--twenties", "1", "--rest", "0"),
+    "cancel": ("--jobs", "1", "--deaf", "1"),
     "jobs": ("--jobs", "40", "--warm-up", "10", "--under-way", "8", "--only", "one-hub-process"),
     "log_path": ("--megabytes", "16"),
     "idle": ("--seconds", "1", "--settle", "0"),
@@ -34,7 +35,7 @@ def main() -> int:
         if name == "handover" and options.peer:
             words = (*words, "--peer", str(options.peer))
         print(f"── {name}", flush=True)
-        if subprocess.run([sys.executable, "-P", "-m", f"bench.{name}", *words], check=False).returncode != 0:
+        if subprocess.run([sys.executable, "-m", f"bench.{name}", *words], check=False).returncode != 0:
             broken.append(name)
     if not options.smoke:
         table.write()

@@ -29,7 +29,7 @@ from bench.raw_nats import BusRefused, RawNats
 from bench.stack import Shape, Stack, opened, python, scratch
 from overspill.hub_seed import CLUSTER, TENANT
 from shared.errors import OverspillError
-from shared.ids import job_id_from_event
+from shared.ids import job_id_from_event, job_id_from_key
 from shared.parties import machine_party, service_party
 
 SOURCE = "/bench/jobs"
@@ -77,6 +77,7 @@ class Submitter:
         self._next = 0
         self.took: list[float] = []
         self.bad = 0
+        self.broke: BaseException | None = None
         self.over = asyncio.Event()
 
     async def submit_on(self, bus: RawNats, run: str) -> None:
@@ -87,8 +88,11 @@ class Submitter:
     def _submit(self) -> None:
         id_ = f"{self._run}-{self._next}"
         self._next += 1
-        self._began[job_id_from_event(TENANT, SOURCE, id_)] = time.monotonic()
+        self._began[self._job_of(id_)] = time.monotonic()
         self._send(id_)
+
+    def _job_of(self, id_: str) -> str:
+        return job_id_from_event(TENANT, SOURCE, id_)
 
     def _send(self, id_: str) -> None:
         self._bus.publish(
@@ -125,16 +129,24 @@ class HttpSubmitter(Submitter):
         self._client = client
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def _job_of(self, id_: str) -> str:
+        # Known before the answer: the job may end before it is read.
+        return job_id_from_key(TENANT, id_)
+
     def _send(self, id_: str) -> None:
         task = asyncio.create_task(self._post(id_))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._posted)
 
     async def _post(self, id_: str) -> None:
-        job = job_id_from_event(TENANT, SOURCE, id_)
-        answer = await self._client.post("/v1/jobs", json=SPEC)
+        answer = await self._client.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": id_})
         answer.raise_for_status()
-        self._began[answer.json()["id"]] = self._began.pop(job)
+
+    def _posted(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.broke = task.exception()
+            self.over.set()
 
 
 @asynccontextmanager

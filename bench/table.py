@@ -10,7 +10,7 @@ from bench.measuring import RESULTS
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
-ORDER = ("handover", "submit", "jobs", "log_path", "idle", "history")
+ORDER = ("handover", "submit", "cancel", "jobs", "log_path", "idle", "history")
 
 
 def newest(name: str, results: Path = RESULTS) -> dict[str, Any] | None:

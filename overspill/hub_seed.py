@@ -18,7 +18,7 @@ from shared.errors import Rejected, Unavailable, WrongSequence
 from shared.flow import CLUSTERS, TENANTS
 from shared.principal import Role
 from shared.stream import STORE_BYTES
-from shared.tenancy import ApiKey, ClusterPool, ClusterRecord, TenantRecord, api_key_id
+from shared.tenancy import ApiKey, ClusterPool, ClusterRecord, TenantLimits, TenantRecord, api_key_id
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -27,6 +27,8 @@ TENANT = "default"
 CLUSTER = "local"
 POOL = "local"
 KEY_NAME = "up"
+LIMITS = TenantLimits(submissions_per_second=1000, submission_burst=10_000)
+"""Of the first tenant: while it is the only one there is nobody to let pass."""
 BUS_WAIT_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
 
@@ -67,7 +69,7 @@ def _tenant(value: bytes | None, token: str) -> TenantRecord:
     key_id = api_key_id(token)
     if key_id is None:
         raise BadToken
-    record = TenantRecord(tenant=TENANT) if value is None else decode(TenantRecord, value)
+    record = TenantRecord(tenant=TENANT, limits=LIMITS) if value is None else decode(TenantRecord, value)
     digest = hashlib.sha256(token.encode()).hexdigest()
     if any(key.sha256 == digest for key in record.api_keys):
         return record

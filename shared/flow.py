@@ -213,6 +213,9 @@ LOG_BACKLOG_CHUNKS = 8192
 """Of one log: half a gibibyte. A step that writes faster than logs become durable waits for itself, its log being on
 its machine's disk; the logs of others go on."""
 
+SUBMIT_BACKLOG = 10_000
+"""Of one tenant's events that nobody took yet: the server refuses its next at once, and those of others go on."""
+
 
 JOBS = Stream("JOBS", (Job.filter(), Spec.filter()), max_message_bytes=524_288)
 EVT = Stream(
@@ -223,7 +226,15 @@ EVT = Stream(
     sources=("JOBS", Job.filter(), "evt.{{wildcard(1)}}.{{wildcard(2)}}.record"),
     republish=("evt.>", "feed.>"),
 )
-SUBMIT = Stream("SUBMIT", (Submit.filter(),), policy="workqueue", discard="new", share=0.1, max_message_bytes=524_288)
+SUBMIT = Stream(
+    "SUBMIT",
+    (Submit.filter(),),
+    policy="workqueue",
+    max_messages_per_subject=SUBMIT_BACKLOG,
+    discard="new",
+    share=0.1,
+    max_message_bytes=524_288,
+)
 # Not `last_only`: nothing tells a server that was killed what that limit had removed, and the message before a purged
 # one would stand again. A purge is remembered, so it has to be the one to remove all of an order's versions.
 ORDERS = Stream("ORDERS", (OrderTo.filter(),), republish=("order.>", "desired.>"))

@@ -84,6 +84,9 @@ class TenantLimits(Model):
     requests_per_second: float = Field(default=500, gt=0)
     """At the HTTP door, sustained."""
     request_burst: int = Field(default=1000, ge=1)
+    submissions_per_second: float = Field(default=200, gt=0)
+    """At the bus door, sustained. What comes faster waits in the stream while other tenants' pass; none is lost."""
+    submission_burst: int = Field(default=1000, ge=1)
 
 
 class TenantRecord(Model):

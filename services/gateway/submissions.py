@@ -9,7 +9,9 @@ import structlog
 from services.gateway.admission import Admission
 from services.gateway.cancelling import Cancelling
 from services.gateway.model import Submission
+from services.gateway.pacing import Pacing
 from services.gateway.refusals import NoRoom, NoSuchTenant
+from services.gateway.tenants import Directory
 from shared.burying import bury
 from shared.bus import CE_TYPE, TRACEPARENT, Bus, Delivery, Message
 from shared.clock import Clock
@@ -30,6 +32,8 @@ CE_LIMIT_CHARACTERS = 500
 RETRY_SECONDS = 2.0
 ACK_SECONDS = 10.0
 """Longer than an admission takes: what was in hand when a gateway or the bus was killed waits this long."""
+MAX_PENDING = 65_536
+"""In hand or sent away for later: room for several tenants' whole backlogs, so that theirs hold up nobody else's."""
 UNKNOWN_JOB_DELIVERIES = 3
 """A cancel may overtake its job's submission by this many tries."""
 
@@ -46,24 +50,29 @@ class Submissions:
         bus: Bus,
         admission: Admission,
         cancelling: Cancelling,
+        directory: Directory,
         clock: Clock,
         at_once: int,
         refused: Callable[[OverspillError, str], None],
     ) -> None:
         self._bus, self._admission, self._cancelling, self._clock = bus, admission, cancelling, clock
-        self._refused = refused
+        self._directory, self._pacing, self._refused = directory, Pacing(), refused
         self._slots, self._at_once = asyncio.Semaphore(at_once), at_once
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             async for delivery in self._bus.work(
-                SUBMIT, "gateway", ack_wait_seconds=ACK_SECONDS, max_pending=2 * self._at_once
+                SUBMIT, "gateway", ack_wait_seconds=ACK_SECONDS, max_pending=MAX_PENDING, batch=self._at_once
             ):
                 await self._slots.acquire()
                 tasks.create_task(self.handle(delivery)).add_done_callback(lambda _: self._slots.release())
 
     async def handle(self, delivery: Delivery) -> None:
         message = delivery.message
+        wait = self._seconds_to_its_turn(message)
+        if wait > 0:
+            await delivery.retry(wait)
+            return
         parent = valid_traceparent(message.headers.get(TRACEPARENT))
         with span(f"process {Submit.pattern}", "CONSUMER", _attributes(message), parent=parent) as notes:
             try:
@@ -85,6 +94,14 @@ class Submissions:
             else:
                 crash_point("gateway.after-submission-before-ack")
                 await delivery.ack()
+
+    def _seconds_to_its_turn(self, message: Message) -> float:
+        """Cancels are never held up: they make room."""
+        tenant = self._directory.tenants.get(Submit.parse(message.subject).tenant)
+        if tenant is None or _found(message, CE_TYPE) != JobSubmitted.event_type():
+            return 0.0
+        rate, burst = tenant.limits.submissions_per_second, tenant.limits.submission_burst
+        return self._pacing.wait(tenant.tenant, message.seq, rate, burst, self._clock.monotonic())
 
     async def _perform(self, message: Message, times_delivered: int) -> None:
         tenant = Submit.parse(message.subject).tenant
@@ -157,9 +174,13 @@ class Submissions:
             await delivery.drop()
 
 
-def _header(message: Message, name: str) -> str:
+def _found(message: Message, name: str) -> str:
     """Headers of CloudEvents are case-insensitive by the HTTP binding many libraries follow."""
-    value = message.headers.get(name) or next((v for k, v in message.headers.items() if k.lower() == name), "")
+    return message.headers.get(name) or next((v for k, v in message.headers.items() if k.lower() == name), "")
+
+
+def _header(message: Message, name: str) -> str:
+    value = _found(message, name)
     if not value or len(value) > CE_LIMIT_CHARACTERS:
         raise Poison(why=f"header {name} is {'missing' if not value else 'too long'}; CloudEvents binary mode needs it")
     return value

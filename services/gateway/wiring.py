@@ -79,6 +79,7 @@ async def serve(
                 bus,
                 desk.admission,
                 desk.cancelling,
+                desk.directory,
                 desk.clock,
                 settings.admissions_at_once,
                 desk.refusing.refused,

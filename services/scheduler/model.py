@@ -264,6 +264,8 @@ class WriteDone:
 class PurgeJob:
     key: Key
     seq: int
+    though_untold: bool = False
+    """Even if its last record never reached the history."""
 
 
 @dataclass(frozen=True, slots=True)

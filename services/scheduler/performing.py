@@ -32,7 +32,7 @@ from shared.crash_points import crash_point
 from shared.errors import OutcomeUnknown, Unavailable, WrongSequence
 from shared.facts import ArtifactStored, AttemptAccepted, AttemptEnded, JobRecord, Order, StepEnded
 from shared.facts.core import Fact as BusFact
-from shared.flow import DONE, EVT, JOBS, ORDERS, Done, Evt, Job, Kept, OrderTo, Spec
+from shared.flow import DONE, EVT, JOBS, ORDERS, Done, Evt, Job, Kept, OrderTo, RecordCopy, Spec
 from shared.ids import random_id
 from shared.job_spans import attempt_span, run_context, run_span
 from shared.lifecycle import JobState
@@ -74,7 +74,9 @@ class Performer:
                     return await self._done(record)
             case PurgeOrder(key, target):
                 return await self._purge_order(key, target)
-            case PurgeJob(key, seq):
+            case PurgeJob(key, seq, though_untold):
+                if not though_untold:
+                    await self._must_be_in_history(key)
                 return await self._purge_job(key, seq)
 
     async def _move(self, effect: Move) -> list[Fact]:
@@ -206,6 +208,14 @@ class Performer:
         await self._bus.purge(ORDERS, str(OrderTo(target.cluster, target.machine, *key)))
         crash_point("scheduler.after-purge-before-landed")
         return [OrderGone(key, target)]
+
+    async def _must_be_in_history(self, key: Key) -> None:
+        """EVT draws its copies from JOBS, after a violent end of the server seconds later: what is purged by then would
+        stay `placed` for whoever reads it. Raises Unavailable.
+        """
+        record, copy = await self._bus.last(JOBS, Job(*key)), await self._bus.last(EVT, RecordCopy(*key))
+        if record is not None and (copy is None or copy.data != record.data):
+            raise Unavailable(what=f"the history of job {key[1]}", why="its last record is not there yet")
 
     async def _purge_job(self, key: Key, seq: int) -> list[Fact]:
         # The record goes last: as long as it is there, nobody creates the job anew.

@@ -31,6 +31,9 @@ from shared.job_spans import attempt_context
 from shared.lifecycle import JobState, Reason
 from shared.placement import Target
 
+UNTOLD_SECONDS = 86_400.0
+"""An ended job stays so much longer at most while its last record is missing in the history."""
+
 
 def decide(state: State, now: float) -> list[Effect]:
     """What is to be done now. Call it again after every fact, and at `wake_at`."""
@@ -100,7 +103,7 @@ def _after_the_end(state: State, job: Job, now: float) -> Effect | None:
     ended_unix_ns = job.record.ended_unix_ns or 0
     due = ended_unix_ns / NS + state.rules.keep_seconds
     if now >= due or state.is_unwanted(job):
-        return PurgeJob(job.key, job.seq)
+        return PurgeJob(job.key, job.seq, though_untold=state.is_unwanted(job) or now >= due + UNTOLD_SECONDS)
     state.wake(job, due)
     return None
 

@@ -122,7 +122,7 @@ class Platform:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             directory = Directory(bus)
             admission = Admission(bus, directory, QueueDepth(_none_queued, self.clock), Room(bus, None, 0), self.clock)
-            submissions = Submissions(bus, admission, Cancelling(bus, self.clock), self.clock, 8, _refused)
+            submissions = Submissions(bus, admission, Cancelling(bus, self.clock), directory, self.clock, 8, _refused)
             tasks.create_task(directory.tenants.run())
             tasks.create_task(directory.clusters.run())
             tasks.create_task(Feed(bus, writer, Followers(10, 10, 10), directory, self.clock).run())

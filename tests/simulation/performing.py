@@ -54,7 +54,7 @@ class Performer:
                 return self._done(record)
             case PurgeOrder(key, target):
                 return self._purge_order(key, target)
-            case PurgeJob(key, seq):
+            case PurgeJob(key, seq, _):
                 return self._purge_job(key, seq)
         raise AssertionError(f"nobody performs {effect}")
 

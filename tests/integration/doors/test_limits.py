@@ -6,12 +6,14 @@ from typing import Any
 
 import orjson
 
+from shared.errors import Unavailable
 from shared.facts import JobSubmitted, SubmissionRefused
-from shared.flow import Submit
+from shared.flow import SUBMIT, SUBMIT_BACKLOG, Submit
 from shared.parties import service_party
 from shared.tenancy import TenantLimits
 from shared.wire import decode
 from tests.integration.doors.hub import Hub
+from tests.integration.gateway.conftest import eventually
 
 WAITING: dict[str, Any] = {"runs-on": ["nowhere"], "steps": [{"run": "true"}]}
 LIMIT_SECONDS = 40
@@ -80,9 +82,51 @@ async def test_followers_past_the_tenants_limit_are_told_when_to_come_again_and_
             assert stream.status_code == 200
 
 
+async def test_a_tenants_flood_at_the_bus_door_waits_while_others_pass_and_none_of_it_is_lost(hub: Hub) -> None:
+    flooder = await hub.new_tenant(limits=TenantLimits(submissions_per_second=20, submission_burst=10))
+    other = await hub.new_tenant()
+    flood, calm = [await hub.connect(service_party(tenant), tenant=tenant) for tenant in (flooder, other)]
+    for number in range(60):
+        await flood.publish(Submit(flooder), orjson.dumps({"spec": WAITING}), headers=event(number))
+    await calm.publish(Submit(other), orjson.dumps({"spec": WAITING}), headers=event(1))
+    await eventually(lambda: jobs_of(hub, other), lambda count: count == 1, LIMIT_SECONDS)
+    assert await jobs_of(hub, flooder) < 60
+    await eventually(lambda: jobs_of(hub, flooder), lambda count: count == 60, LIMIT_SECONDS)
+
+
+async def test_a_tenants_backlog_at_the_bus_door_is_bounded_and_another_can_still_publish(hub: Hub) -> None:
+    full, other = await hub.new_tenant(), await hub.new_tenant()
+    filling, calm = [await hub.connect(service_party(tenant), tenant=tenant) for tenant in (full, other)]
+    await hub.stop("gateway")
+    event_bytes = orjson.dumps({"spec": WAITING})
+    at_once = asyncio.Semaphore(200)
+
+    async def publish(number: int) -> bool:
+        async with at_once:
+            try:
+                await filling.publish(Submit(full), event_bytes, headers=event(number))
+            except Unavailable:
+                return False
+            return True
+
+    taken = await asyncio.gather(*[publish(number) for number in range(SUBMIT_BACKLOG + 5)])
+    assert taken.count(True) == SUBMIT_BACKLOG
+    await calm.publish(Submit(other), event_bytes, headers=event(1))
+    await hub.spy.purge(SUBMIT, str(Submit(full)))
+    await hub.start_gateway()
+    await eventually(lambda: jobs_of(hub, other), lambda count: count == 1, LIMIT_SECONDS)
+
+
+def event(number: int) -> dict[str, str]:
+    return {"ce-id": str(number), "ce-source": "test", "ce-type": JobSubmitted.event_type()}
+
+
+async def jobs_of(hub: Hub, tenant: str) -> int:
+    return len((await hub.ask("GET", "/v1/jobs?limit=200", tenant)).json()["jobs"])
+
+
 async def refused_on_the_bus(hub: Hub, tenant: str, spec: dict[str, Any]) -> SubmissionRefused:
     service = await hub.connect(service_party(tenant), tenant=tenant)
-    headers = {"ce-id": "1", "ce-source": "test", "ce-type": JobSubmitted.event_type()}
     async with service.listen(f"feed.{tenant}.*.0.submission-refused") as feed, asyncio.timeout(LIMIT_SECONDS):
-        await service.publish(Submit(tenant), orjson.dumps({"spec": spec}), headers=headers)
+        await service.publish(Submit(tenant), orjson.dumps({"spec": spec}), headers=event(1))
         return decode(SubmissionRefused, (await anext(feed)).data)

@@ -2,7 +2,9 @@
 
 import pytest
 
-from services.scheduler.model import Rules
+from services.scheduler.model import NS, DoneStands, Landed, OrdersRead, PurgeJob, ReadBack, RecordSeen, Rules
+from services.scheduler.policy import UNTOLD_SECONDS, decide
+from services.scheduler.state import State
 from shared.facts import Desired, StepEnded
 from shared.lifecycle import JobState, Reason
 from tests.unit.scheduler.town import RULES, Town, machine, record
@@ -339,6 +341,21 @@ def test_an_ended_job_leaves_the_stream_after_its_time(town: Town) -> None:
     town.settle(2)
     assert key not in town.jobs
     assert key not in town.state.jobs
+
+
+def test_an_ended_job_waits_for_the_history_a_day_at_most() -> None:
+    state = State(RULES)
+    ended = record("j", state=JobState.CANCELLED, ended_unix_ns=NS)
+    for fact in (RecordSeen(ended, 1), DoneStands(("t", "j"))):
+        state.apply(fact, 1.0)
+    due = 1 + RULES.keep_seconds
+    assert decide(state, due) == [PurgeJob(("t", "j"), 1)]
+    late = due + UNTOLD_SECONDS
+    state.apply(Landed(("t", "j"), failed=True), due)
+    assert decide(state, late) == [ReadBack(("t", "j"), 1)]
+    for fact in (RecordSeen(ended, 1), OrdersRead(("t", "j"), ()), Landed(("t", "j"))):
+        state.apply(fact, late)
+    assert decide(state, late) == [PurgeJob(("t", "j"), 1, though_untold=True)]
 
 
 def test_a_tenants_limit_holds_its_jobs_back_and_no_others(town: Town) -> None:

@@ -14,7 +14,7 @@ from services.scheduler.settings import Settings
 from services.scheduler.state import State
 from services.scheduler.wiring import serve
 from shared import flow
-from shared.errors import OutcomeUnknown
+from shared.errors import OutcomeUnknown, Unavailable
 from shared.facts import AttemptEnded, CancelRequested, JobRecord
 from shared.facts.core import Fact
 from shared.lifecycle import JobState, Reason
@@ -117,6 +117,25 @@ def test_a_purged_job_leaves_no_order_and_no_other_jobs_order_goes_with_it(place
     assert [m.subject for m in place.server.logs["ORDERS"].messages.values()] == [
         str(flow.OrderTo("c", "m", "t", "other"))
     ]
+
+
+def test_a_job_is_not_purged_before_its_last_record_is_in_the_history(place: Place) -> None:
+    place.store(flow.Job(*KEY), record())
+    place.server.twist.unsourced = True
+    seq = place.store(flow.Job(*KEY), record(state=JobState.CANCELLED, ended_unix_ns=1))
+    performer = Performer(MemoryBus(place.server), 1)
+    with pytest.raises(Unavailable, match="not there yet"):
+        place.run(performer.perform(PurgeJob(KEY, seq)))
+    place.server.twist.unsourced = False
+    place.server.source()
+    assert place.run(performer.perform(PurgeJob(KEY, seq))) == [JobGone(KEY, seq)]
+
+
+def test_a_job_whose_record_never_came_into_the_history_goes_in_the_end(place: Place) -> None:
+    place.server.twist.unsourced = True
+    seq = place.store(flow.Job(*KEY), record(state=JobState.CANCELLED, ended_unix_ns=1))
+    gone = place.run(Performer(MemoryBus(place.server), 1).perform(PurgeJob(KEY, seq, though_untold=True)))
+    assert gone == [JobGone(KEY, seq)]
 
 
 # A new instance, and a bus whose copies are late

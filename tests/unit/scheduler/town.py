@@ -244,7 +244,7 @@ class Town:
             case PurgeOrder(key, target):
                 self.orders.pop((target, key), None)
                 return [OrderGone(key, target)]
-            case PurgeJob(key, seq):
+            case PurgeJob(key, seq, _):
                 self.jobs.pop(key, None)
                 return [JobGone(key, seq)]
 
