@@ -21,7 +21,8 @@ from runner.entrypoint.build import release_binary
 from shared.version import VERSION
 
 _SOURCE = Path(__file__).parents[2]
-_LAYOUT = 1
+_ELF = b"\x7fELF"
+_LAYOUT = 2
 """Another number makes all layers anew: for when this file or python.py lays them out differently."""
 
 
@@ -39,12 +40,21 @@ def image(kind: str, name: str | None = None) -> Image:
         f"{sys.version}{requirements}",
         lambda root: _wheels(root, requirements, base),
     )
+    layers: tuple[Path, ...] = (
+        base,
+        wheels,
+        _layer("sources", _state_of(contents), lambda root: _sources(root, contents)),
+    )
+    if contents.has_shell:
+        layers += (_layer("shell", str(shutil.which("busybox")), _shell),)
     return Image(
         name=name or f"overspill/{kind}:{VERSION}",
-        layers=(base, wheels, _layer("sources", _state_of(contents), lambda root: _sources(root, contents))),
+        layers=layers,
         entrypoint=contents.command,
         command=contents.arguments,
-        environment=ENVIRONMENT | ({"OVERSPILL_ENTRYPOINT": f"{ENTRYPOINTS}/own"} if contents.entrypoints else {}),
+        environment=ENVIRONMENT
+        | contents.environment
+        | ({"OVERSPILL_ENTRYPOINT": f"{ENTRYPOINTS}/own"} if contents.entrypoints else {}),
         user=f"{USER}:{USER}",
     )
 
@@ -59,8 +69,9 @@ def _wheels(root: Path, requirements: str, base: Path) -> None:
         told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     if told.returncode:
         raise BuildFailed(told.stderr)
-    # What programs wheels bring start with this machine's Python, which is not the image's.
-    shutil.rmtree(target / "bin", ignore_errors=True)
+    for program in (target / "bin").glob("*"):
+        if program.read_bytes()[:4] != _ELF:
+            program.unlink()  # it starts with this machine's Python, which is not the image's
     shutil.copytree(base / "usr/lib", scratch := root / ".have", symlinks=True)
     python.add_libraries(root, target.rglob("*.so*"))
     for library in (root / "usr/lib").glob("*") if (root / "usr/lib").is_dir() else ():
@@ -81,6 +92,21 @@ def _sources(root: Path, contents: Contents) -> None:
         for machine, architecture in ARCHITECTURES.items():
             shutil.copy(release_binary(machine), folder / architecture)
         (folder / "own").symlink_to(ARCHITECTURES[platform.machine()])
+
+
+def _shell(root: Path) -> None:
+    """Debian's busybox-static, where the Docker image has what its base brings."""
+    program = shutil.which("busybox")
+    if program is None:
+        raise BuildFailed("an image in which steps run needs a shell: apt-get install busybox-static")
+    folder = root / "usr/bin"
+    folder.mkdir(parents=True)
+    (root / "bin").symlink_to("usr/bin")
+    shutil.copy(program, folder / "busybox")
+    told = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)  # noqa: S603 - found on PATH
+    for applet in told.stdout.split():
+        if applet != "busybox":
+            (folder / applet).symlink_to("busybox")
 
 
 def _layer(kind: str, made_of: str, make: Callable[[Path], None]) -> Path:

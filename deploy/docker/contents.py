@@ -1,6 +1,6 @@
 """What is in each image: one page for the Dockerfile and for the builder that needs no registry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HOME = "/opt/overspill"
 USER = 65532
@@ -45,6 +45,9 @@ class Contents:
     wheels: frozenset[str] | None = None
     without: frozenset[str] = frozenset()
     entrypoints: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    has_shell: bool = False
+    """Steps run in it."""
 
 
 CONTENTS = {
@@ -84,6 +87,11 @@ CONTENTS = {
         arguments=("overspill", "up"),
         without=frozenset({"setuptools"}),
         entrypoints=True,
+        environment={
+            "OVERSPILL_NATS_SERVER": f"{HOME}/bin/nats-server",
+            "OVERSPILL_WEED": f"{HOME}/bin/weed",
+        },
+        has_shell=True,
     ),
 }
 """By name. `one-machine` is `services` with the embedded bus and object store beside it, for compose.yaml."""

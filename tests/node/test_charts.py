@@ -1,5 +1,6 @@
-"""The edge from its chart: helm installs it, its controller runs with the chart's rights alone, and a job goes through."""
+"""The edge from its chart: helm installs it, it has the chart's rights alone, and a job goes through."""
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def logs(node: Node, joined: str) -> Iterator[None]:
     yield
     pods = node.plane.call("GET", f"/api/v1/namespaces/{joined}/pods")["items"]
     for pod in pods:
-        print(node.plane.text(f"/api/v1/namespaces/{joined}/pods/{pod['metadata']['name']}/log")[-5000:])  # noqa: T201
+        sys.stdout.write(node.plane.text(f"/api/v1/namespaces/{joined}/pods/{pod['metadata']['name']}/log")[-5000:])
 
 
 @pytest.mark.usefixtures("logs")

@@ -65,6 +65,8 @@ def test_the_dockerfile_makes_what_the_page_says(kind: str) -> None:
     assert f"deploy.docker.lock {kind} " in files
     assert set(re.findall(rf"^COPY \S+ {HOME}/(\S+)$", files, flags=re.MULTILINE)) == set(contents.sources)
     assert (f"COPY --from=entrypoints {ENTRYPOINTS}" in files) == contents.entrypoints
+    for name, value in contents.environment.items():
+        assert f"{name}={value}" in stages[kind]
     assert f"USER {USER}:{USER}" in stages["run"]
     for name, value in ENVIRONMENT.items():
         assert f"{name}={value}" in stages["run"]
