@@ -113,8 +113,8 @@ def test_after_a_restart_of_the_node_what_was_not_begun_is_lost_too(tmp_path: Pa
 def test_containers_of_different_users_share_the_directory(tmp_path: Path, entrypoint: Path) -> None:
     group = 65532
     pod = Pod(tmp_path, entrypoint, {"run": "echo 1 >all; mkdir d"}, {"run": "echo 2 >>all; touch d/x"})
-    for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents):
+        path.chmod(path.stat().st_mode | 0o005)
     os.chown(pod.directory, -1, group)
     pod.directory.chmod(0o2777)
     readable = tmp_path / "entrypoint"
