@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 MISSING_TRIES = 5
 """A namespace that is not there, though its walls were just built: somebody is deleting it."""
+SHARED_WORKSPACE = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+"""The source is fetched by step-ctl's user, and git trusts no repository of another."""
 
 
 class NoPodGrant(Rejected):
@@ -162,7 +164,7 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
     directory = AttemptDir(Path(ATTEMPT))
     place = Place(
         directory,
-        site.environment,
+        {**SHARED_WORKSPACE, **site.environment},
         grace_ms=round(site.grace_seconds * 1000),
         log_limit_bytes=site.log_limit_bytes,
         # Since when, nobody knows yet: step-ctl makes the first contact.

@@ -1,7 +1,8 @@
 """What a step-ctl does without, so that it starts soon: in a pod its own start is on the way to the verdict.
 
 The libraries that it needs import others which it does not: to colour tracebacks, for websockets, for JetStream's
-administration, to look for plugins. Measured figures are in docs/kubernetes.md.
+administration, to look for plugins. Together with models built when first used and modules imported by who needs them
+it is half of what an import of step-ctl cost: 0.26 s of a busy core instead of 0.49 s.
 """
 
 import os
