@@ -94,7 +94,7 @@ class TenantRecord(Model):
 
     tenant: TenantId
     display_name: str = Field(default="", max_length=200)
-    namespaces: list[str] = Field(default_factory=list, max_length=255)
+    namespaces: list[str] = Field(default_factory=list, max_length=256)
     """Kubernetes namespaces its jobs may name; a job without one runs in `default_namespace`."""
     pod_quota: Quota = Quota()
     """Of all its pods in one namespace of one cluster."""

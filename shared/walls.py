@@ -25,7 +25,8 @@ class TenantWalls(Model):
     """One tenant in one cluster."""
 
     tenant: TenantId
-    namespaces: list[str] = Field(min_length=1, max_length=256)
+    namespaces: list[str] = Field(min_length=1, max_length=257)
+    """The default one, and those of the tenant's record."""
     quota: Quota = Quota()
     egress: list[Egress] = Field(default_factory=list, max_length=64)
     """Beyond the public internet: addresses inside private ranges that this tenant may reach."""

@@ -79,19 +79,22 @@ class Beats:
             self._changed.set()
 
     async def _tell(self) -> None:
-        all_told_at = 0.0
+        while self._listed != {NODE.plural, POD.plural}:
+            self._changed.clear()
+            await self._changed.wait()
+        all_told_at = self._clock.monotonic() - self._beat_seconds
         while True:
             self._changed.clear()
             now = self._clock.monotonic()
             is_time = now - all_told_at >= self._beat_seconds
+            changes = self._nodes.changes()
+            gone = [change for change in changes if change[2]]
+            for name, picture, is_gone in [*self._nodes.all(), *gone] if is_time else changes:
+                await self._send(token_from(name), self._beat_of(name, picture, leaving=is_gone))
             if is_time:
-                all_told_at = now
+                # Last: with it come the serverless pools, which are for what fits no node.
                 await self._send(KUBE, self._beat_of_controller())
-            if self._listed == {NODE.plural, POD.plural}:
-                changes = self._nodes.changes()
-                gone = [change for change in changes if change[2]]
-                for name, picture, is_gone in [*self._nodes.all(), *gone] if is_time else changes:
-                    await self._send(token_from(name), self._beat_of(name, picture, leaving=is_gone))
+                all_told_at = now
             await asyncio.sleep(COALESCE_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, all_told_at + self._beat_seconds - self._clock.monotonic())):

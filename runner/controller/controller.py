@@ -16,6 +16,7 @@ from runner.controller.pods import read
 from runner.controller.policy import Claim, Delete, Effect, Ending, Reap, Rules, Tell, reconcile
 from runner.controller.refusals import refusal
 from shared.cancelling import apart
+from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Poison
 from shared.facts.order import Desired, Order
 from shared.kube import POD, SECRET, Change, KubeApi, KubeConflict, Resource
@@ -23,6 +24,8 @@ from shared.kube_following import Backoff, Listed, Told
 from shared.run import first_error
 
 log = structlog.get_logger()
+
+RETRY_SECONDS = 5.0
 
 
 class Controller:
@@ -44,6 +47,7 @@ class Controller:
         self._rules, self._grace_seconds, self._may_begin = rules, grace_seconds, may_begin
         self._room = asyncio.Semaphore(claims_at_once)
         self._ending: set[Key] = set()
+        self._walled: set[str] = set()
         self._inherited: frozenset[Key] | None = None
         """Orders that stood when we began to lead."""
 
@@ -84,8 +88,24 @@ class Controller:
         if self._inherited is None and self.known.book.complete:
             self._inherited = frozenset(self.known.book.orders)
         self.known.refresh(now)
+        self._learn_walls(tasks)
         for effect in list(reconcile(self.known.view(self._rules, self._grace_seconds, now))):
             self._perform(effect, tasks)
+
+    def _learn_walls(self, tasks: asyncio.TaskGroup) -> None:
+        """Once a tenant: of those whose pods we found, not made."""
+        for key in self._inherited or ():
+            if key in self.known.pods and key in self.known.book.orders and key.tenant not in self._walled:
+                self._walled.add(key.tenant)
+                tasks.create_task(self._learn_walls_of(self.known.book.orders[key]))
+
+    async def _learn_walls_of(self, order: Order) -> None:
+        try:
+            await self._maker.learn_walls(order)
+        except OverspillError as error:
+            log.info("walls_unknown", tenant=order.tenant, why=str(error)[:300])
+            await asyncio.sleep(RETRY_SECONDS)
+            self._walled.discard(order.tenant)
 
     def _perform(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:
@@ -160,6 +180,7 @@ class Controller:
         """The pod goes last: as long as it is there, whatever of this was not done is done again."""
         name, others = pod.key.name, [each for each in pod.finalizers if each != FINALIZER]
         await self._api.delete(SECRET, name, pod.namespace)
+        crash_point("controller.after-secret-before-finalizer")
         await self._api.delete(POD, name, pod.namespace, grace_seconds=0, uid=pod.uid)
         with suppress(NotFound):  # somebody had taken our finalizer away
             await self._api.merge(

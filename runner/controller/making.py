@@ -22,7 +22,7 @@ from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Rejected, Unavailable
 from shared.facts.order import Order
 from shared.ids import random_id
-from shared.kube import POD, SECRET, Busy, Kind, KubeApi, KubeConflict, Resource
+from shared.kube import POD, SECRET, Busy, Kind, KubeApi, KubeConflict, KubeRefused, Resource
 from shared.kube_following import Backoff
 from shared.pods import KUBE
 from shared.requests import Grant, PodGrant
@@ -96,6 +96,8 @@ class Maker:
         made = objects(order, granted.result(), self._site, accepted_unix_ns)
         backoff, missing = Backoff(), 0
         while True:
+            if not wanted():
+                raise NotWanted(job=order.job)
             try:
                 await self._create(made)
             except NotFound:
@@ -110,14 +112,23 @@ class Maker:
             else:
                 log.info("pod_made", job=order.job, epoch=order.epoch, namespace=made.grant.namespace)
                 return
-            if not wanted():
-                raise NotWanted(job=order.job)
+
+    async def learn_walls(self, order: Order) -> None:
+        """Of a tenant whose pods an instance before us made. Raises Rejected, Unavailable."""
+        grant = await self._hub.grant(order)
+        if grant.pod is not None:
+            await self._walls.ensure(grant.pod.walls)
 
     async def _create(self, made: Made) -> None:
         await self._walls.ensure(made.grant.walls)
         await self._create_one(SECRET, made.secret)
         crash_point("controller.after-secret-before-pod")
-        await self._create_one(POD, made.pod)
+        try:
+            await self._create_one(POD, made.pod)
+        except KubeRefused:
+            about = made.secret["metadata"]
+            await self._api.delete(SECRET, about["name"], about["namespace"])
+            raise
 
     async def _create_one(self, kind: Kind, resource: Resource) -> None:
         try:
@@ -154,7 +165,8 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
         site.environment,
         grace_ms=round(site.grace_seconds * 1000),
         log_limit_bytes=site.log_limit_bytes,
-        fence=Fence(directory.root / "contact", 0, order.fence_seconds) if order.on_lost == "rerun-fenced" else None,
+        # Since when, nobody knows yet: step-ctl makes the first contact.
+        fence=Fence(directory.contact, None, order.fence_seconds) if order.on_lost == "rerun-fenced" else None,
     )
     files = layout(grant.spec, Whose(order.tenant, order.job, order.epoch, plan.traceparent), place)
     assignment = Assignment(

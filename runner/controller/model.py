@@ -103,6 +103,8 @@ class PodSeen:
     """Why the Kubernetes scheduler has no node for it."""
     containers: tuple[ContainerSeen, ...] = ()
     steps: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    memory_bytes: int | None = None
+    """Limit of the whole."""
 
     @property
     def over(self) -> bool:

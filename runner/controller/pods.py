@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from runner.agent.model import Key
 from runner.controller.model import EPOCH, JOB, STEP_CTL, STEPS, TENANT, ContainerSeen, PodSeen, Trouble
+from runner.controller.quantities import whole
 from shared.errors import Poison
 from shared.kube import Resource, labels_of
 
@@ -17,7 +18,19 @@ _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "Crea
 _COMMAND = frozenset({"StartError", "RunContainerError", "ContainerCannotRun"})
 _KILLED = 137
 """128 + SIGKILL"""
-_NODE = frozenset({"NodeLost", "NodeShutdown", "Terminated", "NodeAffinity", "Shutdown"})
+_NODE = frozenset(
+    {
+        "NodeLost",
+        "NodeShutdown",
+        "Terminated",
+        "NodeAffinity",
+        "Shutdown",
+        "TerminationByKubelet",
+        "DeletionByPodGC",
+        "DeletionByTaintManager",
+    }
+)
+"""The last two: the node was deleted; it has long not been ready."""
 
 
 def read(resource: Resource) -> PodSeen:
@@ -44,6 +57,7 @@ def read(resource: Resource) -> PodSeen:
         unschedulable=_unschedulable(status),
         containers=tuple(_container(told) for told in status.get("containerStatuses") or ()),
         steps=_steps(about.get("annotations") or {}),
+        memory_bytes=_memory_limit(resource["spec"]),
     )
 
 
@@ -87,6 +101,11 @@ def _container(told: Resource) -> ContainerSeen:
     )
 
 
+def _memory_limit(spec: Resource) -> int | None:
+    limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
+    return whole(limits["memory"]) if "memory" in limits else None
+
+
 def _steps(annotations: Resource) -> dict[str, tuple[int, ...]]:
     pairs = (word.partition("=") for word in str(annotations.get(STEPS, "")).split())
     return {
@@ -100,7 +119,7 @@ def trouble(pod: PodSeen) -> tuple[Trouble, ContainerSeen | None] | None:
     """
     if pod.reason == "DeadlineExceeded":
         return "deadline", None
-    if pod.reason == "Evicted" or "Eviction" in pod.reason or "Taint" in pod.reason or "Preemption" in pod.reason:
+    if pod.reason == "Evicted" or "Eviction" in pod.reason or "Preemption" in pod.reason:
         return "evicted", None
     if pod.reason in _NODE or pod.phase == "Unknown":
         return "node_lost", None

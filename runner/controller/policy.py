@@ -218,6 +218,7 @@ def _wanted_end(order: Order, note: str) -> Ending:
     return Ending("timed_out", Reason.TIMEOUT, note)
 
 
+MIB = 2**20
 _TROUBLES: dict[Trouble, tuple[Outcome, Reason, str]] = {
     "image_pull": ("error", Reason.IMAGE_PULL, "the image of {what} can't be pulled: {why}"),
     "bad_command": ("error", Reason.SETUP_FAILED, "{what} could not be started: {why}"),
@@ -225,7 +226,7 @@ _TROUBLES: dict[Trouble, tuple[Outcome, Reason, str]] = {
     "unschedulable": ("error", Reason.UNSCHEDULABLE, "no node took the pod: {why}"),
     "evicted": ("error", Reason.EVICTED, "the pod was evicted: {why}"),
     "node_lost": ("error", Reason.MACHINE_LOST, "the node is gone: {why}"),
-    "out_of_memory": ("failed", Reason.OUT_OF_MEMORY, "{what} ran out of memory: {why}"),
+    "out_of_memory": ("failed", Reason.OUT_OF_MEMORY, "{what} ran out of memory; the job's machine has {limit} of it"),
     "deadline": ("timed_out", Reason.TIMEOUT, "the pod's deadline has passed: {why}"),
     "gone": ("error", Reason.RUNNER_LOST, "the pod is gone: {why}"),
 }
@@ -237,7 +238,8 @@ def ending_of(pod: PodSeen, found: Trouble, container: ContainerSeen | None) -> 
     what = f"step {steps[0]}" if len(steps) == 1 else container.name if container is not None else "the pod"
     told = (container.message or container.reason or container.last_reason) if container is not None else ""
     why = told or pod.unschedulable or pod.message or pod.reason or "Kubernetes says no more"
-    message = " ".join(text.format(what=what, why=why).split())
+    limit = f"{pod.memory_bytes / MIB:g} MiB" if pod.memory_bytes is not None else "unknown"
+    message = " ".join(text.format(what=what, why=why, limit=limit).split())
     return Ending(outcome, reason, message[:500], steps[0] if len(steps) == 1 else None)
 
 

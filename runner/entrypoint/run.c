@@ -30,7 +30,14 @@ static void end_fenced(struct run *r) {
         complain("can't write cancel: %s", strerror(errno)); /* each of us ends its own steps all the same */
 }
 
+/* In a pod the first contact is step-ctl's, and the first turn comes after it: until then there is nothing to end. */
+static bool fence_stands(struct run *r) {
+    char first[] = "go/001";
+    return r->fence.up && (fence_last_contact(&r->fence) > 0 || exists(first));
+}
+
 static void look_at_fence(struct run *r) {
+    r->fence.armed = true;
     uint64_t contact = fence_last_contact(&r->fence), now = boot_ns();
     uint64_t end_at = after_ms(contact, r->fence.end_ms), kill_at = after_ms(contact, r->fence.kill_ms);
     r->overdue |= now >= kill_at;
@@ -39,9 +46,9 @@ static void look_at_fence(struct run *r) {
 }
 
 void look(struct run *r) {
-    if (r->loop.alarmed) {
+    if (r->loop.alarmed || (r->loop.changed && !r->fence.armed)) {
         r->loop.alarmed = false;
-        look_at_fence(r);
+        if (fence_stands(r)) look_at_fence(r);
     }
     if (r->loop.changed) {
         r->loop.changed = false;

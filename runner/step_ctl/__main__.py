@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-# nats-py imports aiohttp for websockets only, and that alone costs more than the rest of this process.
-sys.modules.setdefault("aiohttp", None)  # type: ignore[arg-type]
+from runner.step_ctl import lean
+
+lean.leave_out()
 
 from runner.step_ctl.wiring import serve, serve_pod  # noqa: E402
 from shared.run import run_service  # noqa: E402
-from shared.telemetry import TelemetrySettings  # noqa: E402
+from shared.telemetry import exporting_is_set  # noqa: E402
 
 USAGE_ERROR = 2
 
@@ -24,7 +25,7 @@ USAGE_ERROR = 2
 def _attempt_dir(arguments: argparse.Namespace) -> Path | None:
     if arguments.directory is not None:
         return Path(arguments.directory)
-    if TelemetrySettings().traces_address is not None:
+    if exporting_is_set(os.environ):
         import_module("shared.exporting")  # a third of a second: while nobody waits
     line = sys.stdin.readline().rstrip("\n")
     return Path(line) if line else None

@@ -17,7 +17,6 @@ import structlog
 from runner.protocol.directory import AttemptDir, read_whole, read_word, write_once
 from runner.step_ctl.aside import aside
 from runner.step_ctl.reading import Seen, StepSeen
-from shared.crash_points import crash_point
 
 log = structlog.get_logger()
 
@@ -61,7 +60,6 @@ class Containers:
         await aside(_until_released, self._directory.step(number))
         if read_whole(self._directory.step(number, "exit")) is not None:
             return
-        crash_point("step-ctl.after-loss-before-noting")
         why = f"the process meant to run step {number} is gone; step {number} was started and nobody knows how it ended"
         if write_once(self._directory.lost(number), f"{why}\n".encode()):
             log.warning("entrypoint_gone", step=number)

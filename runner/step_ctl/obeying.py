@@ -37,12 +37,19 @@ class Obeying:
         self._fence_seconds = attempt.fence_seconds if attempt.on_lost == "rerun-fenced" else None
         self._known = Known(self._grant.epoch)
         self._ask = asyncio.Event()
+        self._may_begin = asyncio.Event()
+        if self._fence_seconds is None:
+            self._may_begin.set()
         bus.on_reconnect(self._ask.set)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen())
             tasks.create_task(self._ask_on())
+
+    async def may_begin(self) -> None:
+        """Under a fence: once there was a contact for it to go by."""
+        await self._may_begin.wait()
 
     async def _listen(self) -> None:
         subject = DesiredAt.filter(tenant=self._grant.tenant, job=self._grant.job)
@@ -120,3 +127,5 @@ class Obeying:
             write_whole(self._directory.contact, f"{asked_ns}\n".encode())
         except OSError as error:
             log.error("contact_not_noted", why=str(error))  # noqa: TRY400 - the fence comes the sooner, no more
+        else:
+            self._may_begin.set()

@@ -25,7 +25,7 @@ from shared.crash_points import crash_point
 from shared.credential import Credential
 from shared.errors import OverspillError, Unavailable
 from shared.parties import attempt_party
-from shared.telemetry import TelemetrySettings, continue_trace, is_sampled, telemetry
+from shared.telemetry import continue_trace, exporting_is_set, is_sampled, telemetry
 
 log = structlog.get_logger()
 
@@ -74,10 +74,11 @@ async def serve_pod(root: Path, secret: Path) -> None:
             deadline = tasks.create_task(keep_deadline(directory, attempt))
             async with _connected(attempt) as bus:
                 courier = Courier(bus, attempt)
-                obeying = tasks.create_task(Obeying(directory, attempt, bus, courier).run())
-                beside = Beside(containers.saw, COURTESY_SECONDS)
+                obeying = Obeying(directory, attempt, bus, courier)
+                hearing = tasks.create_task(obeying.run())
+                beside = Beside(containers.saw, obeying.may_begin, COURTESY_SECONDS)
                 await Teller(directory, attempt, courier, Mask(), beside).run()
-                obeying.cancel()
+                hearing.cancel()
             deadline.cancel()
             containers.close()
 
@@ -86,7 +87,9 @@ async def serve_pod(root: Path, secret: Path) -> None:
 async def _traced(traceparent: str | None) -> AsyncIterator[None]:
     """What is told belongs to the attempt; the scheduler tells the attempt's own span, whatever becomes of us."""
     async with AsyncExitStack() as stack:
-        if is_sampled(traceparent):
+        if is_sampled(traceparent) and exporting_is_set(os.environ):
+            from shared.telemetry_settings import TelemetrySettings
+
             await stack.enter_async_context(telemetry("step-ctl", TelemetrySettings(), metrics=False))
         stack.enter_context(continue_trace(traceparent))
         yield

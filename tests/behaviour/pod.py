@@ -18,8 +18,8 @@ from runner.controller.grouping import containers
 from runner.entrypoint.build import binary
 from runner.protocol.attempt import Assignment
 from runner.protocol.directory import AttemptDir
+from runner.protocol.layout import Fence, Whose, layout
 from runner.protocol.layout import Place as LayoutPlace
-from runner.protocol.layout import Whose, layout
 from runner.protocol.plan import plans
 from shared.facts import AttemptEnded, Order
 from shared.flow import Edge, Evt
@@ -60,8 +60,10 @@ class Container:
             code = await self._run()
             self.codes.append(code)
             if code == 0:
-                return
-            await asyncio.sleep(BACKOFF_SECONDS)
+                break
+            if not self._deleted:
+                await asyncio.sleep(BACKOFF_SECONDS)
+        self.next_start.set()
 
     async def _run(self) -> int:
         lifeline, held = os.pipe()
@@ -97,6 +99,15 @@ class Container:
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    async def kill(self) -> None:
+        """SIGKILL for its process 1, once it has one; returns when it was started again, or has ended for good."""
+        again = self.next_start
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self.main is None:
+                await asyncio.sleep(0.01)  # nothing tells that the guard has started it
+            self.signal(signal.SIGKILL)
+            await again.wait()
 
     def retire(self) -> None:
         """It is not started again."""
@@ -233,7 +244,9 @@ def write_secret(root: Path, order: Order, grant: Grant) -> None:
 
 def planned(spec: JobSpec, order: Order, directory: AttemptDir) -> dict[str, bytes]:
     whose = Whose(order.tenant, order.job, order.epoch)
-    return plans(layout(spec, whose, LayoutPlace(directory, {}, grace_ms=round(GRACE_SECONDS * 1000))))
+    fenced = order.on_lost == "rerun-fenced"
+    fence = Fence(directory.contact, None, order.fence_seconds) if fenced else None
+    return plans(layout(spec, whose, LayoutPlace(directory, {}, grace_ms=round(GRACE_SECONDS * 1000), fence=fence)))
 
 
 @asynccontextmanager

@@ -1,7 +1,5 @@
 """What is a pod's alone: containers that come late, die and come back, and nobody beside them but the bus."""
 
-import signal
-
 import pytest
 
 from shared.facts import Desired
@@ -66,9 +64,7 @@ async def test_a_step_ctl_killed_again_and_again_tells_everything_once(pods: Pod
     run = await pods.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
     await run.said(1, b"on\n")
     for _ in range(3):
-        again = run.containers["step-ctl"].next_start
-        run.containers["step-ctl"].signal(signal.SIGKILL)
-        await again.wait()
+        await run.containers["step-ctl"].kill()
     let_go(run)
     assert end_of(await run.ended()) == GOOD
     assert await run.log(1) == b"on\n"
@@ -83,7 +79,7 @@ async def test_a_waiting_containers_death_changes_nothing(pods: PodPlace) -> Non
     run = await pods.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
     await run.said(1, b"on\n")
     await run.containers["step-2"].running.wait()
-    run.containers["step-2"].signal(signal.SIGKILL)
+    await run.containers["step-2"].kill()
     let_go(run)
     assert end_of(await run.ended()) == GOOD
     assert await run.left() == []
@@ -95,7 +91,7 @@ async def test_a_running_containers_death_is_told_as_lost_and_never_as_success(p
     await run.said(1, b"on\n")
     if not comes_back:
         run.containers["step-1"].retire()
-    run.containers["step-1"].signal(signal.SIGKILL)
+    await run.containers["step-1"].kill()
     ended = await run.ended()
     assert (*end_of(ended), ended.step) == ("error", "runner_lost", 1)
     assert "nobody knows how it ended" in ended.message
@@ -108,7 +104,7 @@ async def test_the_death_of_a_background_steps_container_ends_the_rest(pods: Pod
         {"steps": [{"background": True, "run": "echo up; sleep 1000"}, {"run": "trap 'exit 3' TERM; " + WAIT}]}
     )
     await run.said(2, b"on\n")
-    run.containers["step-1"].signal(signal.SIGKILL)
+    await run.containers["step-1"].kill()
     ended = await run.ended()
     assert (*end_of(ended), ended.step) == ("error", "runner_lost", 1)
     assert (await run.step(2)).state == "cancelled"
@@ -118,7 +114,7 @@ async def test_the_death_of_a_background_steps_container_ends_the_rest(pods: Pod
 async def test_who_knows_more_of_a_loss_may_say_it_first(pods: PodPlace) -> None:
     run = await pods.submit({"steps": [{"run": WAIT}]})
     await run.said(1, b"on\n")
-    run.containers["step-1"].signal(signal.SIGKILL)
+    await run.containers["step-1"].kill()
     await until_there(run.directory / "lost" / "001")
     await pods.tell_ended(run, "failed", "out_of_memory", "step 1 ran out of memory")
     assert end_of(await run.ended()) == ("failed", "out_of_memory")
@@ -213,4 +209,43 @@ async def test_after_a_restart_of_the_node_nothing_is_gone_on_with(pods: PodPlac
     ended = await run.ended()
     assert (*end_of(ended), ended.step) == ("error", "runner_lost", 1)
     assert "the machine was restarted" in ended.message
+    assert await run.left() == []
+
+
+FENCED = {"on_lost": "rerun-fenced", "fence_seconds": 3.0}
+
+
+async def test_under_a_fence_nothing_of_a_pod_goes_on_without_the_hub(pods: PodPlace) -> None:
+    run = await pods.prepare({"steps": [{"run": WAIT}, {"run": "echo never", "if": "always()"}]}, **FENCED)
+    run.start()
+    await run.said(1, b"on\n")
+    pods.hub.desired_open = False
+    try:
+        ended = await run.ended()
+        assert end_of(ended) == ("error", "machine_lost")
+        assert "no contact with the hub" in ended.message
+        assert (await run.step(1)).killed_for == "fenced"
+    finally:
+        pods.hub.desired_open = True
+    assert await run.left() == []
+
+
+async def test_under_a_fence_nothing_begins_before_the_first_contact(pods: PodPlace) -> None:
+    pods.hub.desired_open = False
+    try:
+        run = await pods.prepare({"steps": [{"run": "echo begun"}]}, **FENCED)
+        run.start()
+        await pods.hub.until(run.order.job, "attempt-started")
+        await run.containers["step-1"].running.wait()
+        assert not (run.directory / "go/001").exists()
+    finally:
+        pods.hub.desired_open = True
+    assert end_of(await run.ended()) == GOOD
+    assert await run.left() == []
+
+
+async def test_under_a_fence_a_job_longer_than_it_goes_on_while_there_is_contact(pods: PodPlace) -> None:
+    run = await pods.prepare({"steps": [{"run": "sleep 4"}]}, **FENCED)
+    run.start()
+    assert end_of(await run.ended()) == GOOD
     assert await run.left() == []

@@ -11,11 +11,10 @@ from typing import Any
 from shared.adapters.kube_api import KubeServer
 from shared.clock import SystemClock
 from shared.errors import NotFound
-from shared.kube import NODE, POD, Change, Kind, Resource
+from shared.kube import NAMESPACE, NODE, POD, Change, Kind, Resource
 from shared.kube_following import Listed, Selection, follow
 
 PATIENCE_SECONDS = 60.0
-BINDING = Kind("v1", "Binding", "pods")
 
 
 @dataclass
@@ -56,10 +55,20 @@ class Kubelet:
         found: Resource = await self.until(name, look)
         return found
 
+    async def until_there(self, kind: Kind, name: str) -> None:
+        selection = Selection(kind, self.namespace, fields=f"metadata.name={name}")
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            contextlib.aclosing(follow(self.api, selection, SystemClock())) as told,
+        ):
+            async for each in told:
+                if each.items if isinstance(each, Listed) else each.type != "DELETED":
+                    return
+
     async def bind(self, name: str) -> None:
         """As kube-scheduler does."""
         target = {"apiVersion": "v1", "kind": "Node", "name": self.node}
-        about = {"name": f"{name}", "namespace": self.namespace}
+        about = {"name": name, "namespace": self.namespace}
         path = Kind("v1", "Binding", f"pods/{name}/binding")
         await self.api.create(path, {"apiVersion": "v1", "kind": "Binding", "metadata": about, "target": target})
 
@@ -86,6 +95,22 @@ class Kubelet:
         with contextlib.suppress(NotFound):
             await self.end(name, "Failed")
             await self.api.delete(POD, name, self.namespace, grace_seconds=0)
+
+    async def evict(self, name: str) -> None:
+        """As a drain does."""
+        about = {"name": name, "namespace": self.namespace}
+        path = Kind("v1", "Eviction", f"pods/{name}/eviction")
+        await self.api.create(path, {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": about})
+
+    async def until_namespace_gone(self) -> None:
+        selection = Selection(NAMESPACE, fields=f"metadata.name={self.namespace}")
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            contextlib.aclosing(follow(self.api, selection, SystemClock())) as told,
+        ):
+            async for each in told:
+                if not each.items if isinstance(each, Listed) else each.type == "DELETED":
+                    return
 
     async def join(self, name: str, **about: Any) -> None:
         """A node."""

@@ -19,7 +19,7 @@ from services.gateway.grants import check_claim
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
 from shared.bus import Headers, Message
-from shared.errors import Rejected, WrongSequence
+from shared.errors import Rejected, Unavailable, WrongSequence
 from shared.facts import AttemptAccepted, AttemptEnded, Desired, Order
 from shared.facts.log import LogChunk
 from shared.flow import EVT, LOG, ORDERS, STREAMS, Ask, Edge, Evt, OrderTo
@@ -58,6 +58,7 @@ class Hub:
     durable_open: bool = True
     urls: Callable[[Ask, UrlsAsked], Awaitable[UrlsTold]] | None = None
     durable_asks: int = 0
+    desired_open: bool = True
     routes: dict[str, str] = field(default_factory=dict)
     """By machine: the address under which its attempts reach the bus, where that is another."""
     pod: PodGrant | None = None
@@ -131,6 +132,8 @@ class Hub:
         return encode(DurableTold(durable_bytes=durable, complete=complete)), {}
 
     async def _desired(self, message: Message) -> tuple[bytes, Headers]:
+        if not self.desired_open:
+            raise Unavailable(what="the scheduler", why="this hub says nothing")
         about = Ask.parse(message.subject)
         stored = await self.bus.last_each(ORDERS, OrderTo.filter(tenant=about.tenant, job=about.job))
         orders = [decode(Order, each.data) for each in stored]

@@ -135,7 +135,7 @@ def waiting(reason: str, name: str = "step-1") -> tuple[ContainerSeen, ...]:
         ({"containers": waiting("CreateContainerConfigError")}, "error", Reason.SETUP_FAILED, 1),
         ({"reason": "Evicted"}, "error", Reason.EVICTED, None),
         ({"reason": "EvictionByEvictionAPI"}, "error", Reason.EVICTED, None),
-        ({"reason": "DeletionByTaintManager"}, "error", Reason.EVICTED, None),
+        ({"reason": "DeletionByTaintManager"}, "error", Reason.MACHINE_LOST, None),
         ({"reason": "NodeLost", "phase": "Unknown"}, "error", Reason.MACHINE_LOST, None),
         ({"reason": "DeadlineExceeded", "phase": "Failed"}, "timed_out", Reason.TIMEOUT, None),
         (
