@@ -20,6 +20,7 @@ from shared.adapters.nats_api import STORE_NOTE, api, raise_for, round_trip, str
 from shared.adapters.nats_kv import NatsKeyValue
 from shared.adapters.nats_spans import answering, asking, sending
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
+from shared.cancelling import cancels, heed_cancel
 from shared.credential import Credential
 from shared.errors import OutcomeUnknown, OverspillError, Rejected, Unavailable
 from shared.flow import JOBS, LOG
@@ -373,8 +374,13 @@ async def _close(client: Client) -> None:
     # What could not be flushed nobody will have; nats-py would write it to a connection that is gone, fail, and leave
     # it half closed.
     client._pending, client._pending_data_size = [], 0  # noqa: SLF001
-    with contextlib.suppress(OSError):
-        await client.close()
+    already = cancels()
+    try:
+        with contextlib.suppress(OSError):
+            await client.close()
+    except asyncio.CancelledError:
+        # A task of nats-py's that was cancelled while it waited for the connection's end cancels that wait for us too.
+        heed_cancel(already)
 
 
 async def _unsubscribe(subscription: Any) -> None:
