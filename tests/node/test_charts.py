@@ -2,40 +2,19 @@
 
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from shared.adapters.kube_api import KubeServer
-from shared.ids import random_id
-from shared.kube import NAMESPACE, SECRET
+from shared.kube import SECRET
 from shared.parties import controller_party
-from shared.pods import PodTemplate
-from shared.requests import PodGrant
-from shared.walls import Quota, TenantWalls
-from tests.conftest import BusServer
-from tests.integration.runner.hub import CLUSTER, HUB, TENANT, Hub
+from tests.integration.runner.hub import CLUSTER, Hub
 from tests.kube.edge import name_of
 from tests.kube.helm import CHARTS, helm
 from tests.kube.kubelet import Kubelet
 from tests.node import edge
 from tests.node.node import Node
 from tests.node.runtime import BUSYBOX
-
-
-@pytest.fixture
-async def hub(fresh_bus_server: BusServer, kube: KubeServer, tmp_path: Path) -> AsyncIterator[Hub]:
-    server = fresh_bus_server
-    namespace = f"overspill-{random_id()[:12]}"
-    async with (
-        server.connect(server.identity.credential(HUB)) as bus,
-        Hub.serving(bus, server.identity, server.url, tmp_path) as hub,
-    ):
-        walls = TenantWalls(tenant=TENANT, namespaces=[namespace], quota=Quota(pods=10))
-        hub.pod = PodGrant(pool="fixed", namespace=namespace, template=PodTemplate(), walls=walls)
-        hub.routes["kube"] = edge.as_pods_reach(server.url)
-        yield hub
-    await kube.delete(NAMESPACE, namespace)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ _SERVICES = """
 import overspill.hub, runner.agent.wiring, runner.controller.__main__, shared.exporting
 from runner.entrypoint.build import binary
 import subprocess
-assert subprocess.run([binary(), "--help"], capture_output=True).returncode == 0
+assert subprocess.run([binary(), "version"], capture_output=True).returncode == 0
 """
 
 

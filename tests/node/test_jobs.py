@@ -1,24 +1,10 @@
 """A job in a real pod, from its order to its verdict and log."""
 
-import signal
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import pytest
-
-from shared.adapters.kube_api import KubeServer
 from shared.facts import Desired
-from shared.ids import random_id
-from shared.kube import NAMESPACE, POD, SECRET
-from shared.pods import PodTemplate
-from shared.requests import PodGrant
-from shared.walls import TenantWalls
-from tests.conftest import BusServer
-from tests.integration.runner.hub import HUB, TENANT, Hub
+from shared.kube import POD, SECRET
+from tests.integration.runner.hub import Hub
 from tests.kube.edge import ControllerProcess, name_of
 from tests.kube.kubelet import Kubelet
-from tests.node import edge
-from tests.node.node import Node
 
 THREE = {
     "name": "three steps",
@@ -28,36 +14,6 @@ THREE = {
         {"run": "test -f file && echo done"},
     ],
 }
-
-
-@pytest.fixture
-async def hub(fresh_bus_server: BusServer, kube: KubeServer, tmp_path: Path) -> AsyncIterator[Hub]:
-    server = fresh_bus_server
-    namespace = f"overspill-{random_id()[:12]}"
-    async with (
-        server.connect(server.identity.credential(HUB)) as bus,
-        Hub.serving(bus, server.identity, server.url, tmp_path) as hub,
-    ):
-        walls = TenantWalls(tenant=TENANT, namespaces=[namespace])
-        hub.pod = PodGrant(pool="fixed", namespace=namespace, template=PodTemplate(), walls=walls)
-        hub.routes["kube"] = edge.as_pods_reach(server.url)
-        yield hub
-    await kube.delete(NAMESPACE, namespace)
-
-
-@pytest.fixture
-def controller(node: Node, hub: Hub, namespace: str) -> Iterator[ControllerProcess]:
-    one = edge.controller(node, hub, namespace).start()
-    yield one
-    if one.process is not None:
-        one.signal(signal.SIGKILL)
-
-
-@pytest.fixture
-def pods(kube: KubeServer, hub: Hub) -> Kubelet:
-    """To wait with; the real kubelet does the rest."""
-    assert hub.pod is not None
-    return Kubelet(kube, hub.pod.namespace)
 
 
 async def test_three_steps_run_in_turn_and_are_told_to_the_last_byte(
