@@ -15,7 +15,7 @@ chaos: SEEDS ?= 50
 simulate: SEEDS ?= 10000-109999
 FIRST ?= 0
 
-.PHONY: demo test lint types contracts tests simulate chaos bench up clean lock
+.PHONY: demo test test-kube test-node lint types contracts tests simulate chaos bench up clean lock
 
 demo: $(VENV)/run.stamp
 	$(BIN)/overspill run examples/demo/build.yaml --no-source
@@ -37,6 +37,14 @@ contracts: $(VENV)/dev.stamp
 
 tests: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
+
+# A real Kubernetes control plane, without nodes; its programs are built once, which takes minutes and needs Go.
+test-kube: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest tests/kube
+
+# One real Kubernetes node on this machine, as root; its binaries are built once, which takes minutes and needs Go.
+test-node: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest tests/node
 
 simulate: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.simulation $(SEEDS)

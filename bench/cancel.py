@@ -6,6 +6,7 @@ the grace. Beside each, in the same run: the same step as a bare process, sent t
 
 import argparse
 import asyncio
+import os
 import signal
 import subprocess
 import time
@@ -63,7 +64,7 @@ async def bare(command: list[str], grace_seconds: float, count: int) -> list[flo
         try:
             await asyncio.to_thread(process.wait, grace_seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # also what the shell had started
             process.wait()
         taken.append(time.monotonic() - began)
     return taken

@@ -41,7 +41,8 @@ from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, LOG_COL
 from shared.run import run_service
 from shared.settings import ObjectSettings
 from shared.stream import STORE_BYTES
-from shared.telemetry import TelemetrySettings, telemetry
+from shared.telemetry import telemetry
+from shared.telemetry_settings import TelemetrySettings
 
 log = structlog.get_logger()
 

@@ -72,6 +72,11 @@ POINTS = (
     CrashPoint("agent.after-loss-before-killing", "a step is known to be lost", "what it left running is killed"),
     CrashPoint("agent.before-delete", "all of the attempt is told", "its directory is gone"),
     CrashPoint("agent.after-rename-before-delete", "the directory is out of sight", "it is deleted"),
+    CrashPoint(
+        "controller.after-claim-before-pod", "the attempt is claimed and granted", "anything of its pod is made"
+    ),
+    CrashPoint("controller.after-secret-before-pod", "a pod's secret is made", "the pod is"),
+    CrashPoint("controller.after-secret-before-finalizer", "a pod's secret is gone", "its last word may go"),
     CrashPoint("step-ctl.after-lock-before-bus", "it holds the attempt's lock", "it is on the bus"),
     CrashPoint("step-ctl.after-source-before-go", "the workspace is there", "the first step may go"),
     CrashPoint("step-ctl.after-exit-before-telling", "a step's exit is read", "it is told"),

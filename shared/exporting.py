@@ -31,7 +31,8 @@ from opentelemetry.trace import (
 )
 
 from shared.metrics import Counter, Gauge, Histogram, Levels
-from shared.telemetry import Attributes, Notes, TelemetrySettings, Told
+from shared.telemetry import Attributes, Notes, Told
+from shared.telemetry_settings import TelemetrySettings
 from shared.version import VERSION
 
 log = structlog.get_logger()

@@ -5,34 +5,28 @@ Push wakes, pull tells: what arrives live (feeds, desired state, tails) may be m
 the truth.
 """
 
-from dataclasses import dataclass
-
 from shared.stream import Bucket, Stream
 from shared.subject import Subject
 
 
-@dataclass(frozen=True, slots=True)
 class Job(Subject):
     pattern = "job.{tenant}.{job}"
     tenant: str
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class Spec(Subject):
     pattern = "spec.{tenant}.{job}"
     tenant: str
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class Done(Subject):
     pattern = "done.{tenant}.{job}"
     tenant: str
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class Kept(Subject):
     """What a job's history needs for longer than EVT keeps facts: its artifacts."""
 
@@ -41,7 +35,6 @@ class Kept(Subject):
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class Gone(Subject):
     """The job is to be forgotten everywhere: written first, everything else follows from it (docs/adr/0010)."""
 
@@ -50,13 +43,11 @@ class Gone(Subject):
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class Submit(Subject):
     pattern = "submit.{tenant}"
     tenant: str
 
 
-@dataclass(frozen=True, slots=True)
 class OrderTo(Subject):
     """Desired state of one attempt, read by the edge through `Desired…` (live) and `Edge… orders` (the truth)."""
 
@@ -67,7 +58,6 @@ class OrderTo(Subject):
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class DesiredAt(Subject):
     """ORDERS republished: what wakes the edge."""
 
@@ -78,7 +68,6 @@ class DesiredAt(Subject):
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class Evt(Subject):
     """A fact about one attempt; epoch 0 holds what the hub says of the job itself. `kind` is Fact.token()."""
 
@@ -89,7 +78,6 @@ class Evt(Subject):
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
 class RecordCopy(Subject):
     """JOBS sourced into EVT: records appear among the facts without a second publish."""
 
@@ -98,7 +86,6 @@ class RecordCopy(Subject):
     job: str
 
 
-@dataclass(frozen=True, slots=True)
 class LogTo(Subject):
     """Where the runner publishes chunks."""
 
@@ -109,7 +96,6 @@ class LogTo(Subject):
     step: int
 
 
-@dataclass(frozen=True, slots=True)
 class LogAt(Subject):
     """How LOG stores chunks: with a partition token, so that partitions can have owners."""
 
@@ -121,7 +107,6 @@ class LogAt(Subject):
     step: int
 
 
-@dataclass(frozen=True, slots=True)
 class Tail(Subject):
     """LOG republished: live chunks for followers."""
 
@@ -132,29 +117,27 @@ class Tail(Subject):
     step: int
 
 
-@dataclass(frozen=True, slots=True)
 class MachineMetrics(Subject):
     pattern = "metrics.{cluster}.node.{machine}"
     cluster: str
     machine: str
 
 
-@dataclass(frozen=True, slots=True)
 class ClusterMetrics(Subject):
     pattern = "metrics.{cluster}.summary"
     cluster: str
 
 
-@dataclass(frozen=True, slots=True)
 class Beat(Subject):
     pattern = "hb.{cluster}.{machine}"
     cluster: str
     machine: str
 
 
-@dataclass(frozen=True, slots=True)
 class Ask(Subject):
-    """A runner asks for what concerns its own attempt: op `urls` (cache), `durable` (log-collector)."""
+    """A runner asks for what concerns its own attempt: op `urls` (cache), `durable` (log-collector),
+    `desired` (scheduler).
+    """
 
     pattern = "ask.{tenant}.{job}.{epoch}.{op}"
     tenant: str
@@ -163,7 +146,6 @@ class Ask(Subject):
     op: str
 
 
-@dataclass(frozen=True, slots=True)
 class Edge(Subject):
     """An edge asks for what concerns it: op `orders` (scheduler), `grant` (gateway)."""
 
@@ -173,7 +155,6 @@ class Edge(Subject):
     op: str
 
 
-@dataclass(frozen=True, slots=True)
 class Svc(Subject):
     """Hub services ask each other."""
 
@@ -182,7 +163,6 @@ class Svc(Subject):
     op: str
 
 
-@dataclass(frozen=True, slots=True)
 class Buried(Subject):
     """What could not be handled, with why in header `Overspill-Why` and its subject in `Overspill-Subject`.
 
@@ -195,7 +175,6 @@ class Buried(Subject):
     sender: str
 
 
-@dataclass(frozen=True, slots=True)
 class Figures(Subject):
     """What a service counted over a stretch of time. `kind` is Fact.token()."""
 

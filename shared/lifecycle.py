@@ -50,6 +50,9 @@ class Reason(StrEnum):
     OBJECT_STORE_UNAVAILABLE = "object_store_unavailable"
     REFUSED = "refused"
     STALE = "stale"
+    IMAGE_PULL = "image_pull"
+    UNSCHEDULABLE = "unschedulable"
+    EVICTED = "evicted"
 
 
 OUR_FAULT = frozenset(
@@ -60,6 +63,9 @@ OUR_FAULT = frozenset(
         Reason.NOT_ACCEPTED,
         Reason.OBJECT_STORE_UNAVAILABLE,
         Reason.REFUSED,
+        Reason.IMAGE_PULL,
+        Reason.UNSCHEDULABLE,
+        Reason.EVICTED,
     },
 )
 """Outcome `error`: tried again on another target, at most MAX_ATTEMPTS in all."""

@@ -40,6 +40,7 @@ from shared.flow import (
     Svc,
     Tail,
 )
+from shared.pods import KUBE
 from shared.stream import Bucket, Stream
 
 
@@ -104,7 +105,7 @@ SCHEDULER = Party(
         str(Svc("log-collector", "forget")),
         Buried.filter(service="scheduler"),
     ),
-    subscribes=(svc("scheduler"), Edge.filter(op="orders")),
+    subscribes=(svc("scheduler"), Edge.filter(op="orders"), Ask.filter(op="desired")),
     reads=(JOBS, EVT, METRICS, ORDERS, DONE),
     buckets=(TENANTS, CLUSTERS, LIMITS, LEASE),
     writes_buckets=(LEASE, TENANTS),
@@ -165,6 +166,24 @@ def machine_party(cluster: str, machine: str) -> Party:
     )
 
 
+def controller_party(cluster: str) -> Party:
+    """A Kubernetes cluster's controller: what an agent does for its machine, it does for all pods; it beats for the
+    nodes.
+    """
+    return Party(
+        f"controller-{cluster}",
+        "cluster",
+        publishes=(
+            Evt.filter(kind="attempt-accepted"),
+            Evt.filter(kind="attempt-ended"),
+            Beat.filter(cluster=cluster),
+            Edge.filter(cluster=cluster, machine=KUBE),
+        ),
+        subscribes=(DesiredAt.filter(cluster=cluster, target=KUBE),),
+        why="runs attempts as pods, and shows the cluster's nodes",
+    )
+
+
 def attempt_party(tenant: str, job: str, epoch: int) -> Party:
     """The runner of one attempt: one epoch of one job, nothing else."""
     return Party(
@@ -175,7 +194,8 @@ def attempt_party(tenant: str, job: str, epoch: int) -> Party:
             LogTo.filter(tenant=tenant, job=job, epoch=epoch),
             Ask.filter(tenant=tenant, job=job, epoch=epoch),
         ),
-        why="tells what its attempt does",
+        subscribes=(DesiredAt.filter(tenant=tenant, job=job),),
+        why="tells what its attempt does, and hears what should be of its job",
     )
 
 
@@ -213,12 +233,16 @@ def tenant_imports(tenant: str) -> Crossing:
 
 
 def attempts_imports(tenant: str) -> Crossing:
-    """Of the account of a tenant's attempts.
+    """Of the account of a tenant's attempts. Orders come in, for whatever cluster, since a pod has nobody else to bring
+    them; an attempt's own credential lets it hear those of its job alone.
 
     Apart from its services': the answer to a message is sent, in the sender's account, wherever the sender wants it,
     so whatever that account may reach without a wildcard an attempt could reach too.
     """
-    return Crossing(services=(Evt.filter(tenant=tenant), LogTo.filter(tenant=tenant), Ask.filter(tenant=tenant)))
+    return Crossing(
+        services=(Evt.filter(tenant=tenant), LogTo.filter(tenant=tenant), Ask.filter(tenant=tenant)),
+        streams=(DesiredAt.filter(tenant=tenant),),
+    )
 
 
 def cluster_imports(cluster: str, tenants: tuple[str, ...] | None = None) -> Crossing:

@@ -6,8 +6,10 @@ import orjson
 from pydantic import Field, PlainSerializer
 
 from shared.facts.order import Order
-from shared.ids import Epoch, JobId, StepNumber, TenantId
+from shared.ids import Epoch, JobId, PoolId, StepNumber, TenantId
+from shared.pods import PodTemplate
 from shared.spec import JobSpec
+from shared.walls import TenantWalls
 from shared.wire import Model
 
 
@@ -46,6 +48,15 @@ class GrantAsked(Model):
     """
 
 
+class PodGrant(Model):
+    """What a controller needs beside, to make a pod of the attempt."""
+
+    pool: PoolId
+    namespace: str = Field(max_length=63)
+    template: PodTemplate
+    walls: TenantWalls
+
+
 class Grant(Model):
     """What an attempt needs and an order must not hold. Written by the edge into the attempt directory, mode 0600."""
 
@@ -61,6 +72,8 @@ class Grant(Model):
     bus_seed: str
     created_unix_ns: int
     traceparent: str | None = None
+    pod: PodGrant | None = None
+    """Told to a controller; not written into the attempt directory."""
 
 
 class UrlsAsked(Model):
@@ -134,6 +147,15 @@ class DurableTold(Model):
 
     durable_bytes: dict[StepNumber, int]
     complete: list[StepNumber]
+
+
+class DesiredTold(Model):
+    """ask.<tenant>.<job>.<epoch>.desired: what should be of this attempt, for one that no edge brings its orders to.
+
+    The newest order of the job, which may be for a later attempt. None: nothing of the job is wanted anywhere.
+    """
+
+    order: Order | None = None
 
 
 class LogAsked(Model):

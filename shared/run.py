@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -12,7 +13,7 @@ import orjson
 import structlog
 
 from shared.errors import OverspillError
-from shared.telemetry import TelemetrySettings, telemetry
+from shared.telemetry import exporting_is_set, telemetry
 
 EXIT_PLATFORM_ERROR = 3
 
@@ -96,6 +97,11 @@ def run_service(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> 
 
 
 async def _traced(service: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    if not exporting_is_set(os.environ):
+        await main()
+        return
+    from shared.telemetry_settings import TelemetrySettings
+
     async with telemetry(service, TelemetrySettings()):
         await main()
 

@@ -14,14 +14,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
 from shared.errors import OverspillError
 from shared.metrics import ERROR, SYSTEM_ERRORS, Counter, Gauge, Histogram, Levels
 
 if TYPE_CHECKING:
     from shared.exporting import Exporter
+    from shared.telemetry_settings import TelemetrySettings
 
 SpanKind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
 Attributes = Mapping[str, str | int | float | bool]
@@ -32,33 +30,6 @@ _SAMPLED = 1
 _traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 _notes: ContextVar["Notes | None"] = ContextVar("notes", default=None)
 _exporter: ContextVar["Exporter | None"] = ContextVar("exporter", default=None)
-
-
-class TelemetrySettings(BaseSettings):
-    """The names are OpenTelemetry's own."""
-
-    model_config = SettingsConfigDict(env_prefix="OTEL_", extra="ignore")
-
-    exporter_otlp_endpoint: str | None = Field(
-        default=None, description="OTLP over HTTP, for traces and metrics; nothing is exported when absent"
-    )
-    exporter_otlp_traces_endpoint: str | None = Field(default=None, description="whole address, for traces alone")
-    exporter_otlp_metrics_endpoint: str | None = Field(default=None, description="whole address, for metrics alone")
-    traces_sampler_arg: float = Field(
-        default=1.0, ge=0, le=1, description="share of traces that begin here and are exported"
-    )
-    metric_export_interval: int = Field(default=15_000, ge=100, description="milliseconds between two exports")
-
-    @property
-    def traces_address(self) -> str | None:
-        return self.exporter_otlp_traces_endpoint or self._below("/v1/traces")
-
-    @property
-    def metrics_address(self) -> str | None:
-        return self.exporter_otlp_metrics_endpoint or self._below("/v1/metrics")
-
-    def _below(self, path: str) -> str | None:
-        return self.exporter_otlp_endpoint.rstrip("/") + path if self.exporter_otlp_endpoint else None
 
 
 @dataclass(slots=True)
@@ -204,8 +175,13 @@ def measuring() -> bool:
     return _exporter.get() is not None
 
 
+def exporting_is_set(environ: Mapping[str, str]) -> bool:
+    """Whether the environment names a place to export to, as `TelemetrySettings` reads it; without its cost."""
+    return any(name.upper().startswith("OTEL_EXPORTER_OTLP") and value for name, value in environ.items())
+
+
 @asynccontextmanager
-async def telemetry(service: str, settings: TelemetrySettings, *, metrics: bool = True) -> AsyncIterator[None]:
+async def telemetry(service: str, settings: "TelemetrySettings", *, metrics: bool = True) -> AsyncIterator[None]:
     """Spans and figures of this task and the tasks it starts are exported as `service`, when an endpoint is set.
 
     `metrics` False: no figures, of a process too short-lived for them.

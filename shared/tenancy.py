@@ -12,8 +12,11 @@ from typing import Literal
 from pydantic import Field
 
 from shared.ids import ClusterId, PoolId, TenantId
+from shared.needs import GIB, Capacity
+from shared.pods import PodTemplate
 from shared.principal import Role
 from shared.spec import SPEC_LIMIT_BYTES
+from shared.walls import Egress, Quota, TenantWalls
 from shared.wire import Model
 
 DAY_SECONDS = 86_400
@@ -92,7 +95,11 @@ class TenantRecord(Model):
     tenant: TenantId
     display_name: str = Field(default="", max_length=200)
     namespaces: list[str] = Field(default_factory=list, max_length=256)
-    """Kubernetes namespaces its jobs may name; a job without one runs in the cluster's default for the tenant."""
+    """Kubernetes namespaces its jobs may name; a job without one runs in `default_namespace`."""
+    pod_quota: Quota = Quota()
+    """Of all its pods in one namespace of one cluster."""
+    egress: list[Egress] = Field(default_factory=list, max_length=64)
+    """Private addresses that its pods may reach."""
     weight: float = Field(default=1.0, gt=0, le=1_000_000)
     """Fair share: twice the weight is entitled to twice the machines."""
     limits: TenantLimits = TenantLimits()
@@ -102,12 +109,28 @@ class TenantRecord(Model):
     closing_unix: int | None = None
     """Since when it is being deleted: nobody comes in for it, its jobs end, then all that is left of it goes."""
 
+    @property
+    def default_namespace(self) -> str:
+        return f"overspill-{self.tenant}"
+
+    @property
+    def walls(self) -> TenantWalls:
+        namespaces = list(dict.fromkeys([self.default_namespace, *self.namespaces]))
+        return TenantWalls(tenant=self.tenant, namespaces=namespaces, quota=self.pod_quota, egress=self.egress)
+
+
+SERVERLESS_LIMIT = Capacity(cpu_millis=1_000_000, memory_bytes=4096 * GIB, disk_bytes=65_536 * GIB)
+
 
 class ClusterPool(Model):
     """A pool of a cluster and what kind of machines it has."""
 
     pool: PoolId
     kind: PoolKind = "agents"
+    pod: PodTemplate = PodTemplate()
+    """Of `fixed` and `serverless` pools. Nodes whose labels its `node_selector` asks for are the pool's own."""
+    limit: Capacity = SERVERLESS_LIMIT
+    """Of a `serverless` pool: what all its pods together may request."""
 
 
 class ClusterRecord(Model):

@@ -12,7 +12,7 @@ M = TypeVar("M", bound="Model")
 class Model(BaseModel):
     """A fact, a part of one, a request or a reply: frozen; unknown keys are kept on read and refused on write."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, defer_build=True)
 
 
 def encode(model: Model) -> bytes:

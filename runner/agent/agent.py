@@ -8,12 +8,13 @@ from pathlib import Path
 
 import structlog
 
-from runner.agent.claiming import ORDER_FILE, Began, ClaimedBefore, Claims
+from runner.agent.claiming import ORDER_FILE, Began, Claims
 from runner.agent.custody import Custody, Means
 from runner.agent.disposal import discard, empty_all
 from runner.agent.model import Claim, Decline, Effect, End, Hold, Key, Local, Refuse, Release, View
 from runner.agent.orders import OrderBook
 from runner.agent.policy import reconcile
+from runner.agent.telling import ClaimedBefore
 from runner.protocol.attempt import NoAttempt, read_attempt
 from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole

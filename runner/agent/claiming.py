@@ -7,38 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from runner.agent.cgroups import Cgroups
 from runner.agent.model import Key
+from runner.agent.telling import HubDoor
 from runner.protocol.attempt import Attempt, write_attempt
 from runner.protocol.boot import boot_id
 from runner.protocol.directory import AttemptDir, read_word, write_whole
 from runner.protocol.layout import Fence, Place, PlannedFile, Whose, layout
-from shared.bus import CE_TYPE, Bus
+from shared.bus import Bus
 from shared.crash_points import crash_point
-from shared.errors import OverspillError, Rejected, Unavailable, WrongSequence
-from shared.facts.attempt import AttemptAccepted, AttemptEnded, Outcome
+from shared.facts.attempt import Outcome
 from shared.facts.order import Order
-from shared.flow import Edge, Evt
 from shared.ids import random_id
 from shared.lifecycle import Reason
-from shared.requests import Grant, GrantAsked
+from shared.requests import Grant
 from shared.telemetry import continue_trace, span
-from shared.wire import decode, encode
+from shared.wire import encode
 
-log = structlog.get_logger()
-
-RETRY_SECONDS = 0.5
 ORDER_FILE = "order.json"
 CLAIM_FILE = "claim"
 """What the claim is known by. It goes with the directory: a later claim of the same attempt is another one."""
-
-
-class ClaimedBefore(OverspillError):
-    """Attempt {epoch} of job {job} was accepted before, and nothing of it is here."""
-
-    code = "claimed_before"
 
 
 def boot_ns() -> int:
@@ -76,7 +64,7 @@ class Claims:
     """Takes attempts for this machine."""
 
     def __init__(self, bus: Bus, machine: Machine, cgroups: Cgroups) -> None:
-        self._bus = bus
+        self._hub = HubDoor(bus, machine.cluster, machine.machine)
         self._machine = machine
         self._cgroups = cgroups
 
@@ -97,95 +85,12 @@ class Claims:
         about = {"cicd.worker.id": f"{order.cluster}/{order.target}", "cicd.pipeline.run.id": order.job}
         with continue_trace(order.traceparent), span("accept attempt", attributes=about):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._accept(order, claim, unsure=before is not None, inherited=inherited))
-                granted = tasks.create_task(self._grant(order, None))
+                tasks.create_task(self._hub.accept(order, claim, unsure=before is not None, inherited=inherited))
+                granted = tasks.create_task(self._hub.grant(order))
         return granted.result()
 
-    async def _accept(self, order: Order, claim: str, *, unsure: bool, inherited: bool) -> None:
-        """`unsure`: it may have been told before, without an answer that we know of."""
-        fact = AttemptAccepted(
-            tenant=order.tenant,
-            job=order.job,
-            epoch=order.epoch,
-            at_unix_ns=time.time_ns(),
-            cluster=order.cluster,
-            machine=self._machine.machine,
-            claim=claim,
-        )
-        while True:
-            try:
-                await self._publish_first(fact)
-            except WrongSequence:
-                if not unsure:
-                    raise ClaimedBefore(job=order.job, epoch=order.epoch) from None
-                await self._confirm(order, claim)
-                return
-            except Unavailable as error:
-                log.info("claim_waits", job=order.job, why=str(error))
-                unsure = True
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                if inherited:
-                    await self._confirm(order, claim)
-                return
-
-    async def _confirm(self, order: Order, claim: str) -> None:
-        """The hub knows whose acceptance stands, and whether the end was told. Raises ClaimedBefore."""
-        try:
-            await self._grant(order, claim)
-        except Rejected as error:
-            raise ClaimedBefore(job=order.job, epoch=order.epoch) from error
-
-    async def _grant(self, order: Order, claim: str | None) -> Grant:
-        asked = GrantAsked(tenant=order.tenant, job=order.job, epoch=order.epoch, claim=claim)
-        subject = Edge(self._machine.cluster, self._machine.machine, "grant")
-        while True:
-            try:
-                return decode(Grant, (await self._bus.request(subject, encode(asked))).data)
-            except Unavailable as error:
-                log.info("grant_waits", job=order.job, why=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-
     async def tell_ended(self, key: Key, outcome: Outcome, reason: Reason, message: str) -> None:
-        """The attempt's end from here, unless somebody told it before. Keeps trying while the bus is out."""
-        fact = AttemptEnded(
-            tenant=key.tenant,
-            job=key.job,
-            epoch=key.epoch,
-            at_unix_ns=time.time_ns(),
-            outcome=outcome,
-            reason=reason,
-            message=message[:500],
-        )
-        while True:
-            try:
-                await self._publish_first(fact)
-            except WrongSequence:
-                return
-            except Unavailable as error:
-                log.info("end_waits", job=key.job, why=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                log.info(
-                    "attempt_ended_here",
-                    job=key.job,
-                    epoch=key.epoch,
-                    outcome=outcome,
-                    reason=reason.value,
-                    why=message,
-                )
-                return
-
-    async def _publish_first(self, fact: AttemptAccepted | AttemptEnded) -> None:
-        headers = {
-            "ce-specversion": "1.0",
-            CE_TYPE: fact.event_type(),
-            "ce-source": f"/overspill/clusters/{self._machine.cluster}/machines/{self._machine.machine}",
-            "ce-id": f"{fact.job}-{fact.epoch}-{fact.token()}",
-        }
-        await self._bus.publish(
-            Evt(fact.tenant, fact.job, fact.epoch, fact.token()), encode(fact), headers=headers, expect_seq=0
-        )
+        await self._hub.tell_ended(key, outcome, reason, message)
 
     def lay_out(self, order: Order, grant: Grant, began: Began) -> AttemptDir:
         """Write the attempt's files; attempt.json comes last and makes it one. Blocking. Raises Unrunnable."""

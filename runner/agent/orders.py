@@ -4,7 +4,11 @@ from collections.abc import Iterable
 
 from runner.agent.model import Key
 from runner.agent.policy import supersedes
+from shared.bus import Bus
 from shared.facts.order import Order
+from shared.flow import Edge
+from shared.requests import OrdersAsked, OrdersTold
+from shared.wire import decode, encode
 
 
 class OrderBook:
@@ -36,3 +40,16 @@ class OrderBook:
         self._orders = fresh
         self._came_at = {key: at for key, at in self._came_at.items() if key in fresh and at > asked_at}
         self.complete = True
+
+
+async def all_orders(bus: Bus, subject: Edge) -> list[Order]:
+    """Every order that stands for this target. Raises Unavailable, Poison."""
+    orders: list[Order] = []
+    after: str | None = None
+    while True:
+        answer = await bus.request(subject, encode(OrdersAsked(after=after)))
+        told = decode(OrdersTold, answer.data)
+        orders += told.orders
+        if told.complete or not told.orders:
+            return orders
+        after = f"{orders[-1].tenant}.{orders[-1].job}"

@@ -17,6 +17,7 @@ from runner.agent.custody import Means
 from runner.agent.environment import machine_environment
 from runner.agent.machine import architecture, capacity
 from runner.agent.model import Key
+from runner.agent.orders import all_orders
 from runner.agent.processes import GUARD_EXTRA_MS
 from runner.agent.settings import Settings
 from runner.agent.tellers import Tellers
@@ -30,7 +31,6 @@ from shared.flow import Beat, DesiredAt, Edge
 from shared.ids import random_id, token_from
 from shared.lifecycle import Reason
 from shared.needs import Capacity
-from shared.requests import OrdersAsked, OrdersTold
 from shared.version import VERSION
 from shared.wire import decode, encode
 
@@ -200,7 +200,7 @@ class Station:
             self._ask.clear()
             asked_at, contact_ns = time.monotonic(), boot_ns()
             try:
-                told = await self._all_orders(subject)
+                told = await all_orders(self._bus, subject)
             except OverspillError as error:
                 if answered:
                     log.info("orders_unknown", why=str(error))
@@ -222,18 +222,6 @@ class Station:
         except OSError as error:
             log.error("contact_not_noted", why=str(error))  # noqa: TRY400 - fences come the sooner, no more
         self._contact_ns = None
-
-    async def _all_orders(self, subject: Edge) -> list[Order]:
-        """Every order that stands for this machine. Raises Unavailable, Poison."""
-        orders: list[Order] = []
-        after: str | None = None
-        while True:
-            answer = await self._bus.request(subject, encode(OrdersAsked(after=after)))
-            told = decode(OrdersTold, answer.data)
-            orders += told.orders
-            if told.complete or not told.orders:
-                return orders
-            after = f"{orders[-1].tenant}.{orders[-1].job}"
 
     async def _beat_on(self) -> None:
         while True:

@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "complain.h"
 #include "config.h"
 
-#define OWN_PREFIX "OVERSPILL_" /* what steps may not set: the platform's own names */
+#define OWN_PREFIX "OVERSPILL_"      /* what steps may not set: the platform's own names */
+#define CLUSTER_PREFIX "KUBERNETES_" /* where the API server is: no build may reach it */
 
 /* Sets `item`, a NAME=value that is now ours, in the place of an older value. */
 static void set(struct environment *env, char *item, size_t name_length) {
@@ -148,9 +150,24 @@ static void merge(struct environment *env, int step) {
     free(file.data);
 }
 
+static bool inherits;
+
+void environment_inherit(void) { inherits = true; }
+
+static bool begins_with(const char *item, const char *prefix) { return strncmp(item, prefix, strlen(prefix)) == 0; }
+
+static void take_inherited(struct environment *env) {
+    for (char **item = environ; *item; item++) {
+        const char *equals = strchr(*item, '=');
+        if (!equals || begins_with(*item, OWN_PREFIX) || begins_with(*item, CLUSTER_PREFIX)) continue;
+        set(env, item_of(*item, (size_t)(equals - *item), equals + 1, strlen(equals + 1)), (size_t)(equals - *item));
+    }
+}
+
 void environment_read(int step, struct environment *out) {
     struct strings base;
     *out = (struct environment){0};
+    if (inherits) take_inherited(out);
     strings_read(step, "env", &base);
     for (size_t i = 0; i < base.count; i++) {
         const char *item = base.items[i], *equals = strchr(item, '=');

@@ -8,6 +8,9 @@ struct environment {
     size_t count, room;
 };
 
+/* In a container: what its image sets is below every step's base environment. */
+void environment_inherit(void);
+
 /* The base environment of `step` and the env.out of every lower-numbered one, later ones win. */
 void environment_read(int step, struct environment *out);
 

@@ -22,7 +22,8 @@ void fence_read(struct fence *fence) {
         return;
     }
     fence->up = true;
-    fence->since_ns = number_of(&fence->text, "since_boot_ns");
+    size_t since;
+    if (value_of(&fence->text, "since_boot_ns", &since)) fence->since_ns = number_of(&fence->text, "since_boot_ns");
     fence->end_ms = number_of(&fence->text, "end_ms");
     fence->kill_ms = number_of(&fence->text, "kill_ms");
     size_t length;

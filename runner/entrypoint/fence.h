@@ -9,7 +9,8 @@
 struct fence {
     bool up;              /* this attempt is fenced */
     const char *contact;  /* the file where the edge notes its last contact, CLOCK_BOOTTIME ns */
-    uint64_t since_ns;    /* the contact known when the attempt was laid out */
+    uint64_t since_ns;    /* the contact known when the attempt was laid out; 0 in a pod, where step-ctl makes the first */
+    bool armed;           /* it was looked at, and a timer is set for it */
     uint64_t end_ms, kill_ms; /* after the last contact: when the attempt begins to end, when nothing of it is left */
     struct blob text;     /* what `contact` points into */
 };

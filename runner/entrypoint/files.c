@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "complain.h"
 
 /* Fills `out` from an open file of about `expected` bytes, which may still be growing. */
@@ -148,9 +151,21 @@ bool write_whole(const char *path, const char *data, size_t length, enum durabil
     return durability == QUICK || sync_directory(path, directory_of(path));
 }
 
+const char *own_mark(void) {
+    static char mark[24];
+    static pid_t whose;
+    uint32_t random = 0;
+    if (whose == getpid()) return mark;
+    whose = getpid(); /* one that was forked makes its own */
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = (uint32_t)mono_ns();
+    snprintf(mark, sizeof mark, "%d-%08" PRIx32, (int)whose, random);
+    return mark;
+}
+
 bool write_once(const char *path, const char *data, size_t length) {
     char beside[PATH_MAX_BYTES];
-    snprintf(beside, sizeof beside, ".%.32s.%d", path, (int)getpid()); /* several may try at once, each its own */
+    int directory = (int)directory_of(path); /* several may try at once, each beside it in a file of its own */
+    snprintf(beside, sizeof beside, "%.*s.%.16s.%s", directory, path, path + directory, own_mark());
     bool done = write_beside(beside, data, length, QUICK) && link(beside, path) == 0;
     withdraw(beside);
     return done;

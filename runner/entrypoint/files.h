@@ -37,6 +37,9 @@ bool write_whole(const char *path, const char *data, size_t length, enum durabil
 /* As write_whole, but what is at `path` already stands. False with errno; EEXIST then. */
 bool write_once(const char *path, const char *data, size_t length);
 
+/* Tells this process from every other that may write into the directory, whose containers number theirs alike. */
+const char *own_mark(void);
+
 /* Writes all of it, however often the kernel takes only a part. False with errno. */
 bool write_all(int fd, const char *data, size_t length);
 

@@ -9,11 +9,13 @@
 
 #include "complain.h"
 #include "config.h"
+#include "environment.h"
 #include "guard.h"
 #include "install.h"
+#include "plan.h"
 #include "run.h"
 
-#define USAGE "usage: entrypoint run [--tee] DIR NNN [NNN ...] | install DST | guard --lifeline FD [--grace MS] -- CMD ... | version"
+#define USAGE "usage: entrypoint run [--tee] [--plan PLAN] DIR NNN [NNN ...] | install DST | guard --lifeline FD [--grace MS] -- CMD ... | version"
 
 /* Descriptors 0 to 2 exist from here on: a pipe that got one of these numbers would become a step's stdin or stdout. */
 static void fill_standard_descriptors(void) {
@@ -35,11 +37,13 @@ static void keep_inherited_descriptors(void) {
 static int run_command(int argc, char **argv) {
     int steps[STEP_MAX];
     size_t count = 0;
-    const char *directory = NULL;
+    const char *directory = NULL, *plan = NULL;
     bool tee = false;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--tee") == 0) {
             tee = true;
+        } else if (strcmp(argv[i], "--plan") == 0 && i + 1 < argc) {
+            plan = argv[++i];
         } else if (!directory) {
             directory = argv[i];
         } else {
@@ -50,7 +54,10 @@ static int run_command(int argc, char **argv) {
     }
     if (count == 0) give_up(USAGE);
     keep_inherited_descriptors();
-    return run_steps(directory, steps, count, tee);
+    enum history history = SOMEBODY_KNOWS;
+    if (plan) environment_inherit();
+    if (plan) history = plan_unpack(plan, directory, steps, count) ? ALONE : REBOOTED;
+    return run_steps(directory, steps, count, tee, history);
 }
 
 static uint64_t number_of(const char *option, const char *text, uint64_t most) {

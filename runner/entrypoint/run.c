@@ -9,12 +9,16 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "complain.h"
 #include "crash.h"
 #include "step.h"
+
+#define CLAIM_TRIES 50
+#define CLAIM_PAUSE_MS 20
 
 static struct run run; /* one a process; the last duty has to find it */
 
@@ -26,7 +30,14 @@ static void end_fenced(struct run *r) {
         complain("can't write cancel: %s", strerror(errno)); /* each of us ends its own steps all the same */
 }
 
+/* In a pod the first contact is step-ctl's, and the first turn comes after it: until then there is nothing to end. */
+static bool fence_stands(struct run *r) {
+    char first[] = "go/001";
+    return r->fence.up && (fence_last_contact(&r->fence) > 0 || exists(first));
+}
+
 static void look_at_fence(struct run *r) {
+    r->fence.armed = true;
     uint64_t contact = fence_last_contact(&r->fence), now = boot_ns();
     uint64_t end_at = after_ms(contact, r->fence.end_ms), kill_at = after_ms(contact, r->fence.kill_ms);
     r->overdue |= now >= kill_at;
@@ -35,9 +46,9 @@ static void look_at_fence(struct run *r) {
 }
 
 void look(struct run *r) {
-    if (r->loop.alarmed) {
+    if (r->loop.alarmed || (r->loop.changed && !r->fence.armed)) {
         r->loop.alarmed = false;
-        look_at_fence(r);
+        if (fence_stands(r)) look_at_fence(r);
     }
     if (r->loop.changed) {
         r->loop.changed = false;
@@ -152,19 +163,61 @@ static void pass_over(struct run *r, int step, const struct config *config, cons
     else post_on(&turn);
 }
 
-/* Holds the step against a second entrypoint that was started for it by mistake. Released by close, or our death. */
+/* Holds the step against a second entrypoint that was started for it by mistake. Released by close, or our death.
+   step-ctl takes the lock for an instant to see whether it is free, so it is asked for more than once. */
 static int claim(int step) {
     char path[PATH_MAX_BYTES];
+    const struct timespec pause = {.tv_nsec = CLAIM_PAUSE_MS * 1000000};
     int fd = open(step_path(path, step, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) give_up("can't open %s: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) give_up("step %03d is being run by another entrypoint", step);
+    for (int tries = 1; flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; tries++) {
+        if (tries == CLAIM_TRIES) give_up("step %03d is being run by another entrypoint", step);
+        nanosleep(&pause, NULL);
+    }
     return fd;
 }
 
+static bool has_exit(int step) {
+    char verdict[WORD_BYTES], killed_for[WORD_BYTES];
+    return read_exit(step, verdict, killed_for);
+}
+
+/* Whether it was begun by a process that is gone. The step is claimed. */
+static bool is_unknown(int step) {
+    char path[PATH_MAX_BYTES];
+    return exists(step_path(path, step, "started")) && !has_exit(step);
+}
+
 static void refuse_if_unknown(int step) {
-    char path[PATH_MAX_BYTES], verdict[WORD_BYTES], killed_for[WORD_BYTES];
-    if (exists(step_path(path, step, "started")) && !read_exit(step, verdict, killed_for))
-        give_up("step %03d was started and nobody knows how it ended; it is not run again", step);
+    if (is_unknown(step)) give_up("step %03d was started and nobody knows how it ended; it is not run again", step);
+}
+
+static bool is_lost(int step) {
+    char path[PATH_MAX_BYTES];
+    snprintf(path, sizeof path, "lost/%03d", step);
+    return exists(path);
+}
+
+/* In a pod nobody stands beside a container that came back, so that it says itself what is lost, and ends the rest. */
+static void note_lost(int step, const char *why) {
+    static const char word[] = "lost\n";
+    char path[PATH_MAX_BYTES], text[256];
+    snprintf(path, sizeof path, "lost/%03d", step);
+    snprintf(text, sizeof text, "%s; step %d %s\n", why, step,
+             is_unknown(step) ? "was started and nobody knows how it ended" : "was not begun");
+    if (!write_once(path, text, strlen(text)) && errno != EEXIST) give_up("can't write %s: %s", path, strerror(errno));
+    if (!write_once("cancel", word, sizeof word - 1) && errno != EEXIST) give_up("can't write cancel: %s", strerror(errno));
+}
+
+static void look_back(const int *steps, size_t count, bool rebooted) {
+    char why[64];
+    for (size_t i = 0; i < count; i++) {
+        int claimed = claim(steps[i]);
+        if (rebooted) snprintf(why, sizeof why, "the machine was restarted");
+        else snprintf(why, sizeof why, "the process meant to run step %d is gone", steps[i]);
+        if (is_unknown(steps[i]) || (rebooted && !has_exit(steps[i]))) note_lost(steps[i], why);
+        close(claimed);
+    }
 }
 
 static bool applies(enum condition condition, bool failed) {
@@ -186,6 +239,7 @@ static void take_turn(struct run *r, struct turn_of *turn) {
 
 static void do_step(struct run *r, int step, const struct config *config) {
     char verdict[WORD_BYTES], killed_for[WORD_BYTES];
+    if (is_lost(step)) return; /* its `cancel` stands, and ends whoever waits for it */
     if (read_exit(step, verdict, killed_for)) {
         pass_over(r, step, config, verdict, killed_for);
         return;
@@ -233,10 +287,13 @@ static void enter(const char *directory) {
     if (strcmp(version, "1") != 0) give_up("%s has protocol %s, this entrypoint speaks 1", directory, version);
 }
 
-int run_steps(const char *directory, const int *steps, size_t count, bool tee) {
+int run_steps(const char *directory, const int *steps, size_t count, bool tee, enum history history) {
     loop_open(&run.loop);
     enter(directory);
-    for (size_t i = 0; i < count; i++) refuse_if_unknown(steps[i]);
+    if (history == SOMEBODY_KNOWS)
+        for (size_t i = 0; i < count; i++) refuse_if_unknown(steps[i]);
+    else
+        look_back(steps, count, history == REBOOTED);
     if (mkdir("go", 0755) != 0 && errno != EEXIST) give_up("can't make %s/go: %s", directory, strerror(errno));
     become_subreaper();
     before_giving_up = last_duty;

@@ -18,8 +18,8 @@ class NoAttempt(OverspillError):
     code = "no_attempt"
 
 
-class Attempt(Model):
-    """Written once by the edge, before anything runs."""
+class Assignment(Model):
+    """What the edge knows of an attempt wherever it comes to run; all that a pod's secret says of it."""
 
     grant: Grant
     cluster: ClusterId
@@ -32,15 +32,22 @@ class Attempt(Model):
     accepted_unix_ns: int
     ready_unix_ns: int | None = None
     """When the workspace was ready, if the edge made it so itself: there is no source to fetch."""
+    entrypoint: Path
+    """The binary; its `guard` is what helper commands of step-ctl run under."""
+    helper_env: dict[str, str] = Field(default_factory=dict)
+    """Environment of step-ctl's own helper commands (git): the step environment without the job's part."""
+
+
+class Attempt(Assignment):
+    """An assignment that has its machine. An agent writes it once, before anything runs; in a pod step-ctl completes it
+    when it begins.
+    """
+
     boot_id: str | None = None
     """Of the machine when the attempt was laid out: after a restart of the machine nothing of it is begun or gone on
     with, since what its steps left may be incomplete."""
     deadline_boot_ns: int
     """The job's timeout on this machine's CLOCK_BOOTTIME."""
-    entrypoint: Path
-    """The binary; its `guard` is what helper commands of step-ctl run under."""
-    helper_env: dict[str, str] = Field(default_factory=dict)
-    """Environment of step-ctl's own helper commands (git): the step environment without the job's part."""
 
 
 def read_attempt(directory: AttemptDir) -> Attempt:

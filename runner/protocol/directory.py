@@ -110,6 +110,16 @@ class AttemptDir:
         return self.root / "cancel"
 
     @property
+    def boot(self) -> Path:
+        """A pod's: the boot id of its node, by whichever container was first."""
+        return self.root / "boot"
+
+    @property
+    def contact(self) -> Path:
+        """A pod's: when step-ctl last heard from the hub what should be of the attempt."""
+        return self.root / "contact"
+
+    @property
     def hold(self) -> Path:
         return self.root / "hold"
 

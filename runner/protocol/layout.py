@@ -30,8 +30,8 @@ class Fence:
 
     contact_file: Path
     """Where the edge notes its last contact with the hub (CLOCK_BOOTTIME, ns)."""
-    since_boot_ns: int
-    """The contact known when the attempt is laid out."""
+    since_boot_ns: int | None
+    """The contact known when the attempt is laid out. None: in a pod step-ctl makes it, before the first turn."""
     seconds: float
     """Without contact for so long, nothing of the attempt is left."""
 
@@ -73,14 +73,14 @@ def layout(spec: JobSpec, whose: Whose, place: Place) -> list[PlannedFile]:
     """Every file that exists before the start, but attempt.json. `go/001` is among them when there is no source to
     fetch.
 
-    Raises Unrunnable for what no validation could see.
+    Not so in a pod with a fence, whose first contact comes first. Raises Unrunnable for what no validation could see.
     """
     files = [PlannedFile("protocol", f"{PROTOCOL}\n".encode())]
     if place.fence is not None:
         files.append(PlannedFile("fence", _fence(place.fence, place)))
     for number, step in enumerate(spec.steps, start=1):
         files += _step_files(spec, number, step, whose, place)
-    if spec.source == "none":
+    if spec.source == "none" and (place.fence is None or place.fence.since_boot_ns is not None):
         files.append(PlannedFile("go/001", b"ok\n"))
     return files
 
@@ -113,7 +113,7 @@ def _fence(fence: Fence, place: Place) -> bytes:
     kill_ms = round(fence.seconds * 1000)
     pairs = {
         "contact": fence.contact_file,
-        "since_boot_ns": fence.since_boot_ns,
+        **({} if fence.since_boot_ns is None else {"since_boot_ns": fence.since_boot_ns}),
         "end_ms": kill_ms - _grace_ms(place),
         "kill_ms": kill_ms,
     }

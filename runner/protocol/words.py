@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-CancelWord = Literal["cancel", "timeout", "stale", "fenced"]
-CANCEL_WORDS: tuple[CancelWord, ...] = ("cancel", "timeout", "stale", "fenced")
+CancelWord = Literal["cancel", "timeout", "stale", "fenced", "lost"]
+CANCEL_WORDS: tuple[CancelWord, ...] = ("cancel", "timeout", "stale", "fenced", "lost")

@@ -1,4 +1,6 @@
-"""`python -m runner.step_ctl DIR`, or `--spare`: everything imported, waiting for a line with DIR on stdin."""
+"""`python -m runner.step_ctl DIR`; `--spare`: everything imported, waiting for a line with DIR on stdin; `--pod DIR
+--attempt FILE`: as a container of the attempt's pod.
+"""
 
 import argparse
 import asyncio
@@ -9,12 +11,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-# nats-py imports aiohttp for websockets only, and that alone costs more than the rest of this process.
-sys.modules.setdefault("aiohttp", None)  # type: ignore[arg-type]
+from runner.step_ctl import lean
 
-from runner.step_ctl.wiring import serve  # noqa: E402
+lean.leave_out()
+
+from runner.step_ctl.wiring import serve, serve_pod  # noqa: E402
 from shared.run import run_service  # noqa: E402
-from shared.telemetry import TelemetrySettings  # noqa: E402
+from shared.telemetry import exporting_is_set  # noqa: E402
 
 USAGE_ERROR = 2
 
@@ -22,7 +25,7 @@ USAGE_ERROR = 2
 def _attempt_dir(arguments: argparse.Namespace) -> Path | None:
     if arguments.directory is not None:
         return Path(arguments.directory)
-    if TelemetrySettings().traces_address is not None:
+    if exporting_is_set(os.environ):
         import_module("shared.exporting")  # a third of a second: while nobody waits
     line = sys.stdin.readline().rstrip("\n")
     return Path(line) if line else None
@@ -44,15 +47,21 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", nargs="?", help="the attempt directory")
     parser.add_argument("--spare", action="store_true", help="wait for the directory's name on stdin")
     parser.add_argument("--die-with-parent", action="store_true", help="end when stdin does")
+    parser.add_argument("--pod", action="store_true", help="the directory is a volume of the attempt's pod")
+    parser.add_argument("--attempt", metavar="FILE", help="in a pod: attempt.json of its secret")
     arguments = parser.parse_args(words)
     if arguments.spare == (arguments.directory is not None):
         parser.error("give a directory or --spare")
+    if arguments.pod != (arguments.attempt is not None):
+        parser.error("--pod and --attempt go together")
     directory = _attempt_dir(arguments)
     if directory is None:
         return 0  # whoever kept this spare is gone
     if not directory.is_dir():
         sys.stderr.write(f"{directory} is no directory\n")
         return USAGE_ERROR
+    if arguments.pod:
+        return run_service("step-ctl", lambda: serve_pod(directory, Path(arguments.attempt)))
     run = _with_parent if arguments.die_with_parent else serve
     return run_service("step-ctl", lambda: run(directory))
 

@@ -13,8 +13,9 @@ from shared.cancelling import cancels, heed_cancel
 from shared.errors import OutcomeUnknown, Rejected, Unavailable, WrongSequence
 from shared.facts.attempt import AttemptFact
 from shared.facts.log import LogChunk
+from shared.facts.order import Order
 from shared.flow import Ask, Evt, LogTo
-from shared.requests import DurableAsked, DurableTold, UrlsAsked, UrlsTold
+from shared.requests import DesiredTold, DurableAsked, DurableTold, UrlsAsked, UrlsTold
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -168,6 +169,10 @@ class Courier:
     async def ask_urls(self, asked: UrlsAsked) -> UrlsTold:
         """Raises Unavailable, OverspillError."""
         return decode(UrlsTold, await self._ask("urls", encode(asked)))
+
+    async def ask_desired(self) -> Order | None:
+        """What should be of the job, as the hub has it now. Raises Unavailable, OverspillError."""
+        return decode(DesiredTold, await self._ask("desired", b"")).order
 
     async def _ask(self, op: str, data: bytes) -> bytes:
         grant = self._attempt.grant

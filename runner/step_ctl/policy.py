@@ -134,12 +134,16 @@ def _of_ending(seen: Seen, attempt: Attempt, code: int | None) -> Verdict | None
     running = next(
         (step.number for step in seen.steps if step.exit is not None and step.exit.state == "cancelled"), None
     )
+    if seen.cancel == "lost" and any(step.lost is not None for step in seen.steps):
+        return None
     if seen.cancel is not None:
         # One of a later version ends everything too: somebody's wish.
         outcome, reason, message = _ENDINGS.get(seen.cancel, _ENDINGS["cancel"])
         return Verdict(outcome, reason, message.format(attempt=attempt), running, code)
     if seen.finish == "cancelled" and all(step.lost is None for step in seen.steps):
-        return Verdict("error", Reason.MACHINE_LOST, "the machine's agent was stopped", running, code)
+        return Verdict(
+            "error", Reason.MACHINE_LOST, "the machine's agent was stopped, or the pod deleted", running, code
+        )
     return None
 
 
@@ -147,6 +151,7 @@ _ENDINGS: dict[str, tuple[Outcome, Reason, str]] = {
     "cancel": ("cancelled", Reason.CANCELLED, ""),
     "timeout": ("timed_out", Reason.TIMEOUT, "the job took longer than its timeout of {attempt.timeout_seconds:g} s"),
     "stale": ("error", Reason.STALE, "this attempt is no longer wanted here"),
+    "lost": ("error", Reason.RUNNER_LOST, "a process that ran steps of it is gone"),
     "fenced": (
         "error",
         Reason.MACHINE_LOST,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import shutil
+import stat
 import tarfile
 import time
 from dataclasses import dataclass
@@ -136,6 +137,7 @@ def unpack(packed: Path, target: Path, limit_bytes: int) -> int:
     OSError when the disk is full or broken.
     """
     files = size = 0
+    keep = _for_the_group if target.stat().st_mode & stat.S_ISGID else tarfile.data_filter
     try:
         with tarfile.open(packed, "r:gz") as archive:
             for member in archive:
@@ -145,12 +147,22 @@ def unpack(packed: Path, target: Path, limit_bytes: int) -> int:
                     raise SourceUnusable(
                         why=f"the source is larger than the machine type's disk of {limit_bytes} bytes"
                     )
-                archive.extract(member, target, filter="data", set_attrs=True)
+                archive.extract(member, target, filter=keep, set_attrs=True)
     except (tarfile.TarError, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno in MACHINES_DOING:
             raise
         raise SourceUnusable(why=f"the source can't be unpacked: {error}") from error
     return files
+
+
+def _for_the_group(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+    """In a pod's volume, whose group step-ctl and the steps' users have in common, what its owner may change so may
+    they.
+    """
+    kept = tarfile.data_filter(member, path)
+    if kept is None or kept.mode is None:
+        return kept
+    return kept.replace(mode=kept.mode | (kept.mode & stat.S_IWUSR) >> 3, deep=False)
 
 
 async def _fetch_git(source: GitSource, directory: AttemptDir, attempt: Attempt, platform: PlatformLog) -> None:

@@ -4,17 +4,17 @@ verdict when every chunk is on the bus (or the bus has no room for logs); `told`
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
 from runner.protocol.attempt import Attempt
-from runner.protocol.directory import AttemptDir, read_whole, write_whole
-from runner.step_ctl import outputs, policy, reading, source
+from runner.protocol.directory import AttemptDir, read_whole, write_once, write_whole
+from runner.step_ctl import outputs, policy, reading
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.inotify import Watcher
-from runner.step_ctl.keeping import Keeper
 from runner.step_ctl.log_pump import LogPump
 from runner.step_ctl.masking import Mask
 from runner.step_ctl.platform_log import PlatformLog
@@ -25,6 +25,7 @@ from shared.errors import OverspillError
 from shared.facts.attempt import AttemptEnded, AttemptStarted
 from shared.facts.step import StepFact, StepSummarised
 from shared.job_spans import step_span
+from shared.lifecycle import Reason
 from shared.requests import DurableAsked
 from shared.telemetry import exporting, span, tell
 
@@ -40,15 +41,38 @@ a store that takes nothing is helped by no repetition."""
 PLATFORM = 0
 
 
+OTHERS_KNOW_BETTER = (Reason.RUNNER_LOST, Reason.MACHINE_LOST)
+"""Ends that are seen from here and explained elsewhere."""
+
+
+async def _at_once() -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside the attempt where it runs."""
+
+    saw: Callable[[Seen], None] = lambda _: None
+    """Called with each new sight of the directory."""
+    ready: Callable[[], Awaitable[None]] = _at_once
+    """Returns when steps may begin."""
+    courtesy_seconds: float = 0.0
+    """So long the verdict waits that something was lost: who knows why may say it first."""
+
+
 class Teller:
     """Of one attempt. `run` returns when all is told and durable."""
 
-    def __init__(self, directory: AttemptDir, attempt: Attempt, courier: Courier, mask: Mask) -> None:
+    def __init__(
+        self, directory: AttemptDir, attempt: Attempt, courier: Courier, mask: Mask, beside: Beside | None = None
+    ) -> None:
         self._directory = directory
         self._attempt = attempt
         self._grant = attempt.grant
         self._courier = courier
         self._mask = mask
+        self._beside = beside or Beside()
         self._names = self._grant.spec.step_names()
         self._background = tuple(step.background for step in self._grant.spec.steps)
         self._watcher = Watcher()
@@ -78,7 +102,7 @@ class Teller:
         write_whole(self._directory.told, b"ok\n")
 
     async def _run(self, tasks: asyncio.TaskGroup, platform: PlatformLog) -> None:
-        fetching = tasks.create_task(source.provide(self._directory, self._attempt, self._courier, platform))
+        fetching = tasks.create_task(self._provide_source(platform))
         await self._courier.tell(AttemptStarted(**self._whose(), machine=self._attempt.machine))
         verdict, seen = await self._follow(tasks)
         fetching.cancel()
@@ -92,10 +116,22 @@ class Teller:
             platform.line(verdict.message)
         self._pumps[PLATFORM].end()
         await self._until_sent()
+        if verdict.reason in OTHERS_KNOW_BETTER:
+            await asyncio.sleep(self._beside.courtesy_seconds)  # nothing tells that somebody else told the end
         crash_point("step-ctl.after-logs-before-end")
         await self._tell_end(verdict, seen)
         for step, task in self._pumping.items():
             self._lengths[step] = await task
+
+    async def _provide_source(self, platform: PlatformLog) -> None:
+        await self._beside.ready()
+        # Who packs and transfers is imported by who needs it: for all others it would only delay the start.
+        if self._grant.spec.source != "none":
+            from runner.step_ctl import source
+
+            await source.provide(self._directory, self._attempt, self._courier, platform)
+        else:
+            write_once(self._directory.go(1), b"ok\n")  # unless it came with the plan
 
     async def _until_sent(self) -> None:
         """Every chunk is on the bus, or the bus has no room for logs, and whoever waits for the verdict need not wait
@@ -112,6 +148,10 @@ class Teller:
 
     async def _keep(self, verdict: Verdict, seen: Seen, platform: PlatformLog) -> Verdict:
         """Store what artifacts the verdict calls for. Who ends the attempt meanwhile does not wait for the rest."""
+        if not self._grant.spec.artifacts:
+            return verdict
+        from runner.step_ctl.keeping import Keeper
+
         keeper = Keeper(self._directory, self._attempt, self._courier, platform)
         if seen.cancel is not None:
             return await keeper.keep(verdict)
@@ -155,6 +195,7 @@ class Teller:
         while True:
             self._changed.clear()
             seen = reading.read(self._directory, self._background, seen)
+            self._beside.saw(seen)
             for step in seen.steps:
                 self._follow_log(tasks, step)
             for step in seen.steps:

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -11,21 +12,26 @@ import structlog
 
 from runner.protocol.attempt import Attempt, read_attempt
 from runner.protocol.directory import AttemptDir
+from runner.step_ctl import pod
+from runner.step_ctl.containers import Containers
 from runner.step_ctl.courier import Courier
 from runner.step_ctl.guardians import keep_deadline
 from runner.step_ctl.masking import Mask
-from runner.step_ctl.teller import Teller
+from runner.step_ctl.obeying import Obeying
+from runner.step_ctl.teller import Beside, Teller
 from shared.adapters.nats_bus import NatsBus
 from shared.bus import Bus
 from shared.crash_points import crash_point
 from shared.credential import Credential
 from shared.errors import OverspillError, Unavailable
 from shared.parties import attempt_party
-from shared.telemetry import TelemetrySettings, continue_trace, is_sampled, telemetry
+from shared.telemetry import continue_trace, exporting_is_set, is_sampled, telemetry
 
 log = structlog.get_logger()
 
 RECONNECT_SECONDS = 0.5
+COURTESY_SECONDS = 5.0
+"""In a pod the controller may know why something is gone: out of memory, evicted, no image."""
 
 
 class AlreadyTold(OverspillError):
@@ -51,11 +57,39 @@ async def serve(directory: Path) -> None:
                 await asyncio.gather(deadline, return_exceptions=True)
 
 
+async def serve_pod(root: Path, secret: Path) -> None:
+    """As `serve`, in a pod: nobody stands beside it but the containers. Raises AlreadyTold, NoAttempt, Poison.
+
+    SIGTERM, which ends every container of the pod, ends the telling only when all is told.
+    """
+    directory = AttemptDir(root)
+    os.umask(pod.UMASK)
+    attempt = pod.begin(directory, secret)
+    with _sole_teller(directory):
+        if directory.told.exists():
+            return
+        async with _traced(attempt.grant.traceparent), asyncio.TaskGroup() as tasks:
+            containers = Containers(directory, tasks)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, containers.leave)
+            deadline = tasks.create_task(keep_deadline(directory, attempt))
+            async with _connected(attempt) as bus:
+                courier = Courier(bus, attempt)
+                obeying = Obeying(directory, attempt, bus, courier)
+                hearing = tasks.create_task(obeying.run())
+                beside = Beside(containers.saw, obeying.may_begin, COURTESY_SECONDS)
+                await Teller(directory, attempt, courier, Mask(), beside).run()
+                hearing.cancel()
+            deadline.cancel()
+            containers.close()
+
+
 @asynccontextmanager
 async def _traced(traceparent: str | None) -> AsyncIterator[None]:
     """What is told belongs to the attempt; the scheduler tells the attempt's own span, whatever becomes of us."""
     async with AsyncExitStack() as stack:
-        if is_sampled(traceparent):
+        if is_sampled(traceparent) and exporting_is_set(os.environ):
+            from shared.telemetry_settings import TelemetrySettings
+
             await stack.enter_async_context(telemetry("step-ctl", TelemetrySettings(), metrics=False))
         stack.enter_context(continue_trace(traceparent))
         yield

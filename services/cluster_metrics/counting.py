@@ -7,6 +7,7 @@ from services.cluster_metrics.model import Machine, State
 from shared.facts import CapacityCounted
 from shared.facts.figures import PoolCapacity
 from shared.metrics import Levels
+from shared.pods import KUBE
 
 UNWATCHED_SECONDS = 5.0
 """A longer pause between two looks was not watched, and is not counted."""
@@ -33,10 +34,17 @@ class Tally:
 
 
 def capacity(state: State) -> dict[Where, Amount]:
-    """Of the machines that are ready."""
+    """Of the machines that are ready. What may be had of serverless pools is no capacity: nobody pays for it."""
     there: dict[Where, Amount] = {}
+    serverless = {
+        (name, pool.pool)
+        for name, cluster in state.clusters.items()
+        for pool in (cluster.record.pools if cluster.record is not None else ())
+        if pool.kind == "serverless"
+    }
     for machine in state.machines.values():
-        if machine.picture.state == "ready":
+        paid = machine.machine != KUBE and (machine.cluster, machine.picture.pool) not in serverless
+        if paid and machine.picture.state == "ready":
             where, has = (machine.cluster, machine.picture.pool), machine.picture.allocatable
             there[where] = there.get(where, Amount()).plus(Amount(has.cpu_millis / 1000, has.memory_bytes))
     return there
@@ -95,7 +103,7 @@ def workers(state: State) -> Levels:
     """Machines by (cluster, pool, state) in the words of OpenTelemetry's conventions."""
     found: dict[tuple[str, ...], float] = {}
     for machine in state.machines.values():
-        if machine.picture.state == "gone":
+        if machine.picture.state == "gone" or machine.machine == KUBE:
             continue
         where = (machine.cluster, machine.picture.pool, _word(machine))
         found[where] = found.get(where, 0) + 1

@@ -25,6 +25,7 @@ class Picture:
     allocatable: Capacity
     session: str
     protocol: int
+    node: str | None = None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from services.cluster_metrics.model import (
     Cluster,
@@ -16,11 +17,14 @@ from services.cluster_metrics.model import (
     TellCluster,
     TellMachine,
 )
+from services.cluster_metrics.pools import pool_of
 from services.cluster_metrics.settings import Settings
 from shared.errors import Poison
 from shared.facts import ClusterSeen, MachineBeat, MachineSeen
 from shared.facts.machine import PoolSeen
+from shared.ids import token_from
 from shared.needs import Capacity
+from shared.pods import KUBE
 from shared.tenancy import ClusterRecord, PoolKind
 
 SILENT = ("lost", "gone")
@@ -28,13 +32,39 @@ SILENT = ("lost", "gone")
 
 def beat(state: State, told: MachineBeat, now: float, unix_ns: int, settings: Settings) -> bool:
     """Take in one beat; whether it says something that should be told at once. Raises Poison past `max_machines`."""
-    name = (told.cluster, told.machine)
-    known = state.machines.get(name)
+    changed = [_take(state, told, *each, now, unix_ns, settings) for each in _rooms(state, told)]
+    return any(changed)
+
+
+def _rooms(state: State, told: MachineBeat) -> Iterator[tuple[str, Picture]]:
+    """What a beat tells of, by name: of a machine; of a node; of a controller, which takes orders, and with it of the
+    cluster's serverless pools.
+    """
     picture = _picture(told)
+    cluster = state.clusters.get(told.cluster)
+    pools = cluster.record.pools if cluster is not None and cluster.record is not None else []
+    if told.node is not None:
+        pool = pool_of(told.node, pools)
+        if pool is not None:
+            yield told.machine, replace(picture, pool=pool, node=told.node.name)
+        return
+    yield told.machine, picture
+    if told.isolation == "pod":
+        for serverless in pools:
+            if serverless.kind == "serverless":
+                name = token_from(f"serverless-{serverless.pool}")
+                yield name, replace(picture, pool=serverless.pool, allocatable=serverless.limit)
+
+
+def _take(
+    state: State, told: MachineBeat, machine: str, picture: Picture, now: float, unix_ns: int, settings: Settings
+) -> bool:
+    name = (told.cluster, machine)
+    known = state.machines.get(name)
     if known is None:
         if len(state.machines) >= settings.max_machines:
             raise Poison(why=f"there are {len(state.machines)} machines already; raise max_machines")
-        known = Machine(told.cluster, told.machine, picture, (), now, unix_ns, told.beat_seconds, since=now)
+        known = Machine(told.cluster, machine, picture, (), now, unix_ns, told.beat_seconds, since=now)
         state.machines[name] = known
     if known.picture.state != picture.state:
         known.since = now
@@ -70,6 +100,7 @@ def restore(state: State, seen: MachineSeen, seq: int, now: float) -> None:
         seen.allocatable,
         seen.session,
         seen.protocol,
+        seen.node,
     )
     state.machines[seen.cluster, seen.machine] = Machine(
         seen.cluster,
@@ -126,17 +157,7 @@ def _judge_silence(state: State, machine: Machine, now: float, settings: Setting
         return
     silent = now - max(machine.heard_at, state.resumed_at)
     if silent >= settings.silent_beats * machine.beat_seconds:
-        was = machine.picture
-        machine.picture = Picture(
-            was.pool,
-            "lost",
-            was.isolation,
-            was.labels,
-            was.arch,
-            was.allocatable,
-            was.session,
-            was.protocol,
-        )
+        machine.picture = replace(machine.picture, state="lost")
         machine.since = now
         state.clusters.setdefault(machine.cluster, Cluster()).changed = True
 
@@ -168,12 +189,15 @@ def _tell(machine: Machine, now: float) -> TellMachine:
         session=picture.session,
         seen_unix_ns=machine.seen_unix_ns,
         protocol=picture.protocol,
+        node=picture.node,
     )
     return TellMachine(seen, machine.seq)
 
 
 def _summarise(state: State, cluster_id: str, cluster: Cluster, now: float, unix_ns: int) -> TellCluster:
-    machines = [machine for name, machine in sorted(state.machines.items()) if name[0] == cluster_id]
+    machines = [
+        machine for name, machine in sorted(state.machines.items()) if name[0] == cluster_id and name[1] != KUBE
+    ]
     cluster.version += 1
     cluster.told_at, cluster.changed = now, False
     seen = ClusterSeen(

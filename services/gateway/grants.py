@@ -15,9 +15,10 @@ from shared.issuer import Issuer
 from shared.job_spans import attempt_context
 from shared.lifecycle import JobState
 from shared.parties import attempt_party
-from shared.requests import Grant, GrantAsked
+from shared.pods import KUBE, PodTemplate
+from shared.requests import Grant, GrantAsked, PodGrant
 from shared.spec import JobSpec
-from shared.tenancy import ClusterRecord
+from shared.tenancy import ClusterRecord, TenantRecord
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -46,6 +47,22 @@ def check_claim(accepted: AttemptAccepted | None, asked: GrantAsked, *, ended: b
     """Whether the attempt is the asker's and not over, if that is in doubt. Pure. Raises NotPlacedHere."""
     if asked.claim is not None and (ended or accepted is None or accepted.claim != asked.claim):
         raise NotPlacedHere(epoch=asked.epoch, job=asked.job)
+
+
+def pod_grant(record: JobRecord, cluster: ClusterRecord, tenant: TenantRecord | None) -> PodGrant | None:
+    """What an attempt that is ordered as a pod gets beside. Pure. Raises NotPlacedHere for a tenant that is no more."""
+    placement = record.placement
+    if placement is None or placement.target != KUBE:
+        return None
+    if tenant is None:
+        raise NotPlacedHere(epoch=record.epoch, job=record.job)
+    pools = {pool.pool: pool.pod for pool in cluster.pools}
+    return PodGrant(
+        pool=placement.pool,
+        namespace=record.namespace or tenant.default_namespace,
+        template=pools.get(placement.pool, PodTemplate()),
+        walls=tenant.walls,
+    )
 
 
 class Grants:
@@ -89,6 +106,7 @@ class Grants:
             tenant=asked.tenant,
             expires_seconds=record.timeout_seconds + self._margin_seconds,
         )
+        pod = pod_grant(record, cluster, self._directory.tenants.get(asked.tenant)) if cluster else None
         crash_point("gateway.before-grant-answer")
         log.info("attempt_granted", tenant=asked.tenant, job=asked.job, epoch=asked.epoch, machine=at.machine)
         return encode(
@@ -102,5 +120,6 @@ class Grants:
                 bus_seed=credential.seed,
                 created_unix_ns=record.created_unix_ns,
                 traceparent=attempt_context(record.traceparent, asked.job, asked.epoch),
+                pod=pod,
             )
         ), {}

@@ -22,7 +22,7 @@ def _check_job(state: State, job: Job) -> None:
     if record.state is JobState.PLACED:
         assert record.placement is not None, f"{key} is placed nowhere"
         assert record.epoch >= 1, f"{key} is placed without an attempt"
-        assert job.reserved == job.target, f"{key} holds no reservation where it runs"
+        assert job.reserved == job.room, f"{key} holds no reservation where it runs"
     if record.state is JobState.SUCCEEDED:
         assert record.exit_code is not None, f"{key} succeeded without an exit code"
         assert record.reason is Reason.ALL_STEPS_OK, f"{key} succeeded for {record.reason}"

@@ -10,8 +10,8 @@ from shared.bus import Bus, Headers, Message
 from shared.clock import Clock
 from shared.errors import NotFound, Poison
 from shared.facts import JobRecord, Order
-from shared.flow import DONE, JOBS, ORDERS, Done, Edge, Job, OrderTo
-from shared.requests import OrdersAsked, OrdersTold, WhyAsked, WhyTold
+from shared.flow import DONE, JOBS, ORDERS, Ask, Done, Edge, Job, OrderTo
+from shared.requests import DesiredTold, OrdersAsked, OrdersTold, WhyAsked, WhyTold
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -44,6 +44,14 @@ class Desk:
             except Poison as poison:
                 log.error("order_ignored", subject=stored.subject, why=str(poison))  # noqa: TRY400 - says it all
         return encode(OrdersTold(orders=told)), {}
+
+    async def desired(self, message: Message) -> Answer:
+        """ask.<tenant>.<job>.<epoch>.desired: from the stream itself, as `orders`."""
+        about = Ask.parse(message.subject)
+        found = await self._bus.last_each(ORDERS, OrderTo.filter(tenant=about.tenant, job=about.job))
+        orders = [decode(Order, stored.data) for stored in found]
+        newest = max(orders, key=lambda order: (order.epoch, order.term), default=None)
+        return encode(DesiredTold(order=newest)), {}
 
     async def why(self, message: Message) -> Answer:
         """svc.scheduler.why"""

@@ -85,7 +85,14 @@ class Job:
         return self.record.tenant, self.record.job
 
     @property
+    def room(self) -> Target | None:
+        """Where it takes room."""
+        placement = self.record.placement
+        return None if placement is None else Target(placement.cluster, placement.room or placement.target)
+
+    @property
     def target(self) -> Target | None:
+        """Where its orders go."""
         placement = self.record.placement
         return None if placement is None else Target(placement.cluster, placement.target)
 

@@ -194,6 +194,7 @@ def _order(state: State, job: Job, target: Target, epoch: int, desired: Desired)
         timeout_seconds=record.timeout_seconds,
         term=0,
         traceparent=attempt_context(record.traceparent, record.job, epoch),
+        node=record.placement.node if record.placement is not None and epoch == record.epoch else None,
     )
 
 

@@ -30,6 +30,7 @@ from services.scheduler.usage import Usage
 from shared.facts import AttemptAccepted, AttemptEnded, CancelRequested, JobRecord, MachineSeen
 from shared.lifecycle import JobState
 from shared.placement import Fleet, Target, machine_from, want_of
+from shared.pods import KUBE
 from shared.tenancy import ClusterRecord, PoolKind, TenantRecord
 
 AttemptFact = AttemptAccepted | AttemptEnded | CancelRequested
@@ -241,8 +242,15 @@ class State:
         self.machines[target] = heard
         if self._put_machine(heard.seen):
             self.lanes.reopen()
-            self.dirty.update(dict.fromkeys(sorted(self.placed_on.get(target, ()))))
-        self._look_for_missing(target, heard)
+            self.dirty.update(dict.fromkeys(sorted(self._depending_on(target))))
+        if heard.seen.isolation != "pod":  # what became of pods, their controller knows
+            self._look_for_missing(target, heard)
+
+    def _depending_on(self, target: Target) -> set[Key]:
+        """Jobs whose attempt is lost when this machine is."""
+        if target.machine != KUBE:
+            return self.placed_on.get(target, set())
+        return {key for room, keys in self.placed_on.items() if room.cluster == target.cluster for key in keys}
 
     def _put_machine(self, seen: MachineSeen) -> bool:
         record = self.clusters.get(seen.cluster)
@@ -316,7 +324,7 @@ class State:
         """Bring every index into line with the job's record and what is in flight."""
         tenant, key, needs = self.tenant(job.record.tenant), job.key, job.want.needs
         queued, placed = job.record.state is JobState.QUEUED, job.record.state is JobState.PLACED
-        wanted = job.target if placed else job.placing if queued else None
+        wanted = job.room if placed else job.placing if queued else None
         if wanted != job.reserved:
             half_life = self.rules.half_life_seconds
             if job.reserved is not None:

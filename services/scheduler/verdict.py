@@ -21,12 +21,23 @@ def place(record: JobRecord, machine: Machine, now_ns: int) -> JobRecord:
         update={
             "state": move(record.state, JobState.PLACED),
             "epoch": record.epoch + 1,
-            "placement": Placement(cluster=machine.target.cluster, pool=machine.pool, target=machine.target.machine),
+            "placement": _placement(machine),
             "placed_unix_ns": now_ns,
             "deadline_unix_ns": now_ns + int(record.timeout_seconds * NS),
             "not_before_unix_ns": None,
             "waiting_for": None,
         }
+    )
+
+
+def _placement(machine: Machine) -> Placement:
+    cluster, room = machine.target
+    return Placement(
+        cluster=cluster,
+        pool=machine.pool,
+        target=machine.address,
+        room=room if room != machine.address else None,
+        node=machine.node,
     )
 
 
@@ -120,7 +131,9 @@ def _past(record: JobRecord, reason: Reason) -> PastAttempt:
     placement = record.placement
     if placement is None:
         raise ValueError(f"job {record.job} is placed nowhere")
-    return PastAttempt(epoch=record.epoch, cluster=placement.cluster, target=placement.target, reason=reason)
+    return PastAttempt(
+        epoch=record.epoch, cluster=placement.cluster, target=placement.target, reason=reason, room=placement.room
+    )
 
 
 def _finish(

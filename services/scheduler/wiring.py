@@ -15,7 +15,7 @@ from services.scheduler.state import State
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.errors import Unavailable
-from shared.flow import LEASE, Edge, Svc
+from shared.flow import LEASE, Ask, Edge, Svc
 from shared.health import healthy
 from shared.ids import random_id
 
@@ -47,6 +47,7 @@ async def serve(
         await stack.enter_async_context(bus.serve(str(Svc(NAME, "why")), desk.why, queue=NAME))
         await stack.enter_async_context(healthy(bus, NAME, lambda: _complaints(bus)))
         await stack.enter_async_context(bus.serve(Edge.filter(op="orders"), desk.orders, queue=NAME))
+        await stack.enter_async_context(bus.serve(Ask.filter(op="desired"), desk.desired, queue=NAME))
         tasks.create_task(follower.follow())
         tasks.create_task(leader.stand(leading or asyncio.Event()))
         tasks.create_task(_audit(follower, settings.audit_seconds, came_back))

@@ -21,6 +21,11 @@ class Placement(Model):
     cluster: ClusterId
     pool: PoolId
     target: MachineId
+    """Who gets the order."""
+    room: MachineId | None = None
+    """Whose room it takes, where that is another: a node of the cluster, or a serverless pool."""
+    node: str | None = Field(default=None, max_length=253)
+    """As Kubernetes calls the node that has room for it. Kubernetes decides."""
 
 
 class PastAttempt(Model):
@@ -30,6 +35,7 @@ class PastAttempt(Model):
     cluster: ClusterId
     target: MachineId
     reason: Reason
+    room: MachineId | None = None
 
 
 class JobRecord(Fact, kind="job.recorded"):

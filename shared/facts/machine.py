@@ -18,6 +18,22 @@ class Running(Model):
     epoch: Epoch
 
 
+class Taint(Model):
+    """Of a Kubernetes node; what no toleration of a pool's pods answers keeps them away."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+
+class NodeSeen(Model):
+    """A Kubernetes node, as its API server tells of it."""
+
+    name: str = Field(max_length=253)
+    labels: dict[str, str] = Field(default_factory=dict)
+    taints: list[Taint] = Field(default_factory=list)
+
+
 class MachineBeat(Fact, kind="machine.beat"):
     """An agent is alive: every two seconds and at every change. Core message, not stored."""
 
@@ -37,6 +53,8 @@ class MachineBeat(Fact, kind="machine.beat"):
     leaving: bool = False
     """The agent takes its leave in order: this is its last beat."""
     beat_seconds: float = 2.0
+    node: NodeSeen | None = None
+    """Told by a controller of each node of its cluster. Which pool the node belongs to, the pools' records say."""
 
 
 class MachineSeen(Fact, kind="machine.seen"):
@@ -57,6 +75,8 @@ class MachineSeen(Fact, kind="machine.seen"):
     session: str
     seen_unix_ns: int
     protocol: int = 1
+    node: str | None = None
+    """As Kubernetes calls it."""
 
 
 class PoolSeen(Model):

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from shared.facts.core import Fact
 from shared.ids import ClusterId, Epoch, JobId, MachineId, TenantId
 from shared.needs import Needs
@@ -33,3 +35,5 @@ class Order(Fact, kind="order.given"):
     term: int
     """Of the leader that gave it; an older term's order changes nothing."""
     traceparent: str | None = None
+    node: str | None = Field(default=None, max_length=253)
+    """Of an attempt that is to be a pod: the Kubernetes node that has room for it, as far as is known."""

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Self
 
 from shared.facts import JobRecord, MachineSeen
 from shared.needs import Capacity, Needs
+from shared.pods import KUBE
 from shared.tenancy import PoolKind
 
 PROTOCOLS = frozenset({1})
@@ -109,6 +110,13 @@ class Machine:
     protocol: int = 1
     tenants: frozenset[str] | None = None
     """Only these may run here; None: all."""
+    node: str | None = None
+    """As Kubernetes calls it."""
+
+    @property
+    def address(self) -> str:
+        """Who gets the orders."""
+        return KUBE if self.isolation == "pod" else self.target.machine
 
 
 def want_of(record: JobRecord) -> Want:
@@ -118,7 +126,7 @@ def want_of(record: JobRecord) -> Want:
         runs_on=frozenset(record.runs_on),
         containers=record.isolation == "container",
         namespace=record.namespace,
-        avoid=frozenset(Target(past.cluster, past.target) for past in record.past_attempts),
+        avoid=frozenset(Target(past.cluster, past.room or past.target) for past in record.past_attempts),
     )
 
 
@@ -133,4 +141,5 @@ def machine_from(seen: MachineSeen, kind: PoolKind = "agents", tenants: Iterable
         allocatable=Amount.of(seen.allocatable),
         protocol=seen.protocol,
         tenants=None if tenants is None else frozenset(tenants),
+        node=seen.node,
     )

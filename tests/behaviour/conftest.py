@@ -1,4 +1,4 @@
-"""One place for all tests of a module, on a bus of its own; and one whose disk is small."""
+"""Places for all tests of a module, on a bus of its own: a machine, a pod; and a machine whose disk is small."""
 
 import os
 import subprocess
@@ -12,6 +12,8 @@ from shared.adapters.identity import Identity
 from shared.adapters.nats_permissions import PROVISIONER
 from shared.adapters.provision import provision
 from tests.behaviour.machine import MachinePlace, machine_place
+from tests.behaviour.place import Place
+from tests.behaviour.pod import PodPlace, pod_place
 from tests.conftest import BusServer
 
 DISK_BYTES = 16 << 20
@@ -30,10 +32,25 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BusS
     server.stop()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def place(server: BusServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MachinePlace]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["machine", "pod"])
+async def place(
+    request: pytest.FixtureRequest, server: BusServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Place]:
     directory = tmp_path_factory.mktemp("place")
-    async with machine_place(server, directory, directory / "agent") as made:
+    made = pod_place(server, directory) if request.param == "pod" else machine_place(server, directory)
+    async with made as place:
+        yield place
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def machine(server: BusServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MachinePlace]:
+    async with machine_place(server, tmp_path_factory.mktemp("machine")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pods(server: BusServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PodPlace]:
+    async with pod_place(server, tmp_path_factory.mktemp("pods")) as made:
         yield made
 
 
@@ -53,5 +70,5 @@ async def small_place(
     server: BusServer, small_disk: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[MachinePlace]:
     """All the agent keeps, attempts included, is on a small disk."""
-    async with machine_place(server, tmp_path_factory.mktemp("small"), small_disk / "agent") as made:
+    async with machine_place(server, tmp_path_factory.mktemp("small"), data=small_disk / "agent") as made:
         yield made

@@ -1,4 +1,4 @@
-"""The place of today: a machine with the real agent, step-ctl and entrypoint, on a real bus."""
+"""A machine as a place: one with the real agent, step-ctl and entrypoint, on a real bus."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,14 +18,11 @@ from tests.integration.runner.waiting import until_gone
 
 
 @dataclass
-class MachineRun:
-    hub: Hub
-    agent: AgentProcess
-    order: Order
+class HubRun:
+    """A job as the hub sees it, wherever it runs."""
 
-    @property
-    def directory(self) -> Path:
-        return self.agent.attempt(self.order)
+    hub: Hub
+    order: Order
 
     async def ended(self) -> AttemptEnded:
         return await self.hub.ended(self.order)
@@ -49,6 +46,15 @@ class MachineRun:
     async def cancel(self) -> None:
         await self.hub.change(self.order, desired=Desired.CANCEL)
 
+
+@dataclass
+class MachineRun(HubRun):
+    agent: AgentProcess
+
+    @property
+    def directory(self) -> Path:
+        return self.agent.attempt(self.order)
+
     async def left(self) -> list[str]:
         await until_gone(self.directory)
         return processes_of(self.order.job)
@@ -61,11 +67,11 @@ class MachinePlace:
 
     async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> MachineRun:
         order = await self.hub.order(spec, self.agent.machine, timeout_seconds=timeout_seconds)
-        return MachineRun(self.hub, self.agent, order)
+        return MachineRun(self.hub, order, self.agent)
 
     async def submit_small(self, spec: dict[str, Any]) -> MachineRun:
         needs = Needs(cpu_millis=100, memory_bytes=MEMORY_BYTES, disk_bytes=2**20)
-        return MachineRun(self.hub, self.agent, await self.hub.order(spec, self.agent.machine, needs=needs))
+        return MachineRun(self.hub, await self.hub.order(spec, self.agent.machine, needs=needs), self.agent)
 
 
 def processes_of(job: str) -> list[str]:
@@ -84,15 +90,15 @@ def processes_of(job: str) -> list[str]:
 
 @asynccontextmanager
 async def machine_place(
-    server: BusServer, directory: Path, data: Path, **environment: str
+    server: BusServer, directory: Path, data: Path | None = None, **environment: str
 ) -> AsyncIterator[MachinePlace]:
-    """`data`: where the agent keeps its attempts."""
+    """`data`: where the agent keeps its attempts, if elsewhere."""
     async with (
         server.connect(server.identity.credential(HUB)) as bus,
         Hub.serving(bus, server.identity, server.url, directory) as hub,
     ):
         settings = {"OVERSPILL_AGENT_GRACE_SECONDS": str(GRACE_SECONDS), **environment}
-        agent = AgentProcess(hub, data, "m1", settings)
+        agent = AgentProcess(hub, data or directory / "agent", "m1", settings)
         try:
             yield MachinePlace(hub, agent.start())
         finally:

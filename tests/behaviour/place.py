@@ -1,8 +1,10 @@
-"""What a job does where it runs, as an interface: a machine today; containers and pods are to pass the same suite."""
+"""What a job does where it runs, as an interface: a machine, a pod."""
 
+from pathlib import Path
 from typing import Any, Protocol
 
-from shared.facts import AttemptEnded, StepEnded
+from shared.facts import AttemptEnded, Order, StepEnded
+from tests.integration.runner.hub import Hub
 
 GRACE_SECONDS = 1.0
 """Between SIGTERM and SIGKILL, in every place of this suite."""
@@ -12,6 +14,14 @@ MEMORY_BYTES = 64 << 20
 
 class Run(Protocol):
     """One job, submitted. Whatever waits here has generous bounds and ends on an event."""
+
+    hub: Hub
+    order: Order
+
+    @property
+    def directory(self) -> Path:
+        """The attempt's."""
+        ...
 
     async def ended(self) -> AttemptEnded:
         """The verdict."""
@@ -35,8 +45,6 @@ class Run(Protocol):
 
 
 class Place(Protocol):
-    async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> Run: ...
+    hub: Hub
 
-    async def submit_small(self, spec: dict[str, Any]) -> Run:
-        """A job that may take no more than MEMORY_BYTES."""
-        ...
+    async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> Run: ...

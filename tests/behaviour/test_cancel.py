@@ -10,7 +10,6 @@ import pytest
 from shared.facts import AttemptEnded, Desired
 from shared.flow import Ask
 from shared.requests import Presigned, UrlsAsked, UrlsTold
-from tests.behaviour.machine import MachinePlace, MachineRun
 from tests.behaviour.place import Place
 from tests.integration.runner.hub import PATIENCE_SECONDS
 from tests.integration.runner.waiting import until_there
@@ -36,7 +35,7 @@ async def test_a_running_step_is_ended_and_no_other_begins(place: Place) -> None
     assert await run.left() == []
 
 
-async def test_cancelled_twice_and_again_after_its_end_it_has_one_end(place: MachinePlace) -> None:
+async def test_cancelled_twice_and_again_after_its_end_it_has_one_end(place: Place) -> None:
     run = await place.submit({"steps": [{"run": f"trap 'sleep 0.3; exit 3' TERM; {WAIT} & wait"}]})
     await run.said(1, b"on\n")
     await asyncio.gather(run.cancel(), run.cancel())
@@ -56,7 +55,7 @@ async def test_a_job_that_has_ended_well_stays_so(place: Place) -> None:
     assert end_of(ended) == ("succeeded", "all_steps_ok")
 
 
-async def test_between_two_steps_nothing_more_begins(place: MachinePlace) -> None:
+async def test_between_two_steps_nothing_more_begins(place: Place) -> None:
     run = await place.submit(
         {"steps": [{"run": "echo on; while [ ! -e over ]; do sleep 0.02; done"}, {"run": "echo never"}]}
     )
@@ -105,7 +104,7 @@ async def test_all_that_counts_had_gone_well_and_only_a_background_step_takes_it
 
 
 @asynccontextmanager
-async def deaf_store(place: MachinePlace) -> AsyncIterator[asyncio.Event]:
+async def deaf_store(place: Place) -> AsyncIterator[asyncio.Event]:
     """An object store that takes every connection and answers nothing; the event is set when somebody came."""
     came = asyncio.Event()
     writers = []
@@ -130,7 +129,7 @@ async def deaf_store(place: MachinePlace) -> AsyncIterator[asyncio.Event]:
         writer.close()
 
 
-async def test_while_the_source_is_fetched(place: MachinePlace) -> None:
+async def test_while_the_source_is_fetched(place: Place) -> None:
     async with deaf_store(place) as came:
         run = await place.submit({"source": {"tree": "0" * 64}, "steps": [{"run": "echo never"}]})
         await asyncio.wait_for(came.wait(), PATIENCE_SECONDS)
@@ -140,7 +139,7 @@ async def test_while_the_source_is_fetched(place: MachinePlace) -> None:
     assert (await run.step(1)).state == "skipped"
 
 
-async def test_while_artifacts_are_stored(place: MachinePlace) -> None:
+async def test_while_artifacts_are_stored(place: Place) -> None:
     spec = {"steps": [{"run": "echo kept >kept"}], "artifacts": [{"name": "kept", "paths": ["kept"]}]}
     async with deaf_store(place) as came:
         run = await place.submit(spec)
@@ -149,23 +148,3 @@ async def test_while_artifacts_are_stored(place: MachinePlace) -> None:
         ended = await run.ended()
         assert (end_of(ended), ended.exit_code) == (CANCELLED, 0)
         assert await run.left() == []
-
-
-async def test_before_the_grant_has_come(place: MachinePlace) -> None:
-    place.hub.grants_open.clear()
-    try:
-        run = await place.submit({"steps": [{"run": "echo never"}]})
-        await place.hub.until(run.order.job, "attempt-accepted")
-        await run.cancel()
-        assert end_of(await run.ended()) == CANCELLED
-    finally:
-        place.hub.grants_open.set()
-    assert await run.left() == []
-    assert "step-started" not in await place.hub.kinds(run.order.job)
-
-
-async def test_before_the_machine_has_heard_of_it(place: MachinePlace) -> None:
-    order = await place.hub.order({"steps": [{"run": "echo never"}]}, place.agent.machine, desired=Desired.CANCEL)
-    run = MachineRun(place.hub, place.agent, order)
-    assert end_of(await run.ended()) == CANCELLED
-    assert "attempt-accepted" not in await place.hub.kinds(order.job)

@@ -1,6 +1,5 @@
 """How steps end: right state, right reason, on the right step, and nothing left."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -9,12 +8,6 @@ import pytest
 from tests.behaviour.place import Place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-HOG = "python3 -c 'x = bytearray(200 << 20)'"
-needs_memory_limit = pytest.mark.skipif(
-    os.geteuid() != 0 or not any(map(Path.exists, map(Path, ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/cgroup.procs")))),
-    reason="needs root and control groups",
-)
 
 
 async def test_a_hundred_steps_run_in_turn_each_with_its_own_log(place: Place) -> None:
@@ -157,36 +150,3 @@ async def test_who_ignores_sigterm_is_killed_after_the_grace(place: Place) -> No
     assert (step.state, step.killed_for, step.verdict) == ("cancelled", "cancel", "failed")
     assert b"deaf" in await run.log(1)
     assert await run.left() == []
-
-
-@needs_memory_limit
-async def test_who_is_killed_for_memory_is_named_for_it(place: Place) -> None:
-    run = await place.submit_small({"steps": [{"run": "true"}, {"run": f"exec {HOG}"}, {"run": "echo never"}]})
-    ended = await run.ended()
-    step = await run.step(2)
-    assert (ended.outcome, ended.reason, ended.step) == ("failed", "out_of_memory", 2)
-    assert (step.signal, step.killed_for, step.oom_kills) == (9, "memory", 1)
-    assert "of 64 MiB allowed" in ended.message
-    assert await run.left() == []
-
-
-@needs_memory_limit
-async def test_a_failure_behind_a_shells_or_after_a_kill_for_memory_is_named_for_memory(place: Place) -> None:
-    run = await place.submit_small({"steps": [{"run": "true"}, {"run": f"{HOG} || {{ echo cleaning up; exit 4; }}"}]})
-    ended = await run.ended()
-    step = await run.step(2)
-    assert (ended.outcome, ended.reason, ended.step, ended.exit_code) == ("failed", "out_of_memory", 2, 4)
-    assert (step.state, step.exit_code, step.killed_for, step.oom_kills) == ("exited", 4, "memory", 1)
-    assert "exited with 4" in ended.message
-    assert b"cleaning up" in await run.log(2)
-
-
-@needs_memory_limit
-async def test_a_kill_for_memory_the_step_forgave_is_told_and_fails_nothing(place: Place) -> None:
-    run = await place.submit_small({"steps": [{"run": f"{HOG} || true"}, {"run": "true"}]})
-    ended = await run.ended()
-    first, second = await run.step(1), await run.step(2)
-    assert (ended.outcome, ended.exit_code) == ("succeeded", 0)
-    assert (first.verdict, first.killed_for, first.oom_kills) == ("ok", "none", 1)
-    assert first.message.startswith("Out of memory: 1 of the step's processes killed")
-    assert (second.oom_kills, second.message) == (0, "")

@@ -3,7 +3,8 @@
 from shared import flow
 from shared.adapters.nats_bus import NatsBus
 from shared.bus import TRACEPARENT, Message
-from shared.telemetry import TelemetrySettings, current_traceparent, span, telemetry
+from shared.telemetry import current_traceparent, span, telemetry
+from shared.telemetry_settings import TelemetrySettings
 from tests.collector import collecting
 
 

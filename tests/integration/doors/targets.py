@@ -127,6 +127,7 @@ def _attempts(tenant: str, job: str) -> list[Target]:
         Target("attempt", str(LogTo(tenant, job, 1, 1)), None, chunk),
         Target("attempt", str(Ask(tenant, job, 1, "urls")), _of(UrlsAsked(artifacts=["a"], source=True)), asks=True),
         Target("attempt", str(Ask(tenant, job, 1, "durable")), _of(DurableAsked(steps=[1], flush=True)), asks=True),
+        Target("attempt", str(Ask(tenant, job, 1, "desired")), {}, asks=True),
     ]
 
 

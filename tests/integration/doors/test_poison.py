@@ -60,7 +60,7 @@ def test_the_fuzzer_knows_every_subject_that_is_written() -> None:
         assert not missed, f"{sender} may write {missed}, and no poison is tried there: add it to targets.py"
     # With two wildcards a pattern says little: each op an edge or an attempt may ask, by name.
     asked = {target.subject.rsplit(".", 1)[1] for target in known if target.asks}
-    assert asked >= {"urls", "durable", "orders", "grant"}
+    assert asked >= {"urls", "durable", "desired", "orders", "grant"}
 
 
 @dataclass

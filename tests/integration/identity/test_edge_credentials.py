@@ -5,9 +5,13 @@ from itertools import product
 
 import pytest
 
-from shared.flow import BUCKETS, EVT, LOG, STREAMS, Beat, DesiredAt, Edge, Evt, Job, LogTo, OrderTo, Submit
+from shared.errors import Poison
+from shared.facts import Order
+from shared.flow import BUCKETS, EVT, LOG, STREAMS, Ask, Beat, DesiredAt, Edge, Evt, Job, LogTo, OrderTo, Submit
 from shared.parties import CLUSTER_METRICS, GATEWAY, SCHEDULER, Party, attempt_party, machine_party, service_party
+from shared.requests import DesiredTold
 from shared.subject import Subject
+from shared.wire import decode, encode
 from tests.conftest import BusServer
 from tests.integration.identity.attacker import WAIT_SECONDS, Attacker
 
@@ -87,12 +91,74 @@ async def test_an_attempt_publishes_nothing_else(bus_server, subject: str) -> No
     "subject",
     [
         ">", "*", "feed.>", "feed.t1.>", "feed.t1.mine.>", "desired.>", "evt.>", "evt.t1.mine.1.*", "log.>", "tail.>",
+        "desired.*.*.t1.*", "desired.*.*.t1.other", "desired.c1.m1.t1.>", "desired.*.*.*.mine", "order.>",
         "ask.>", "_INBOX.>", "_INBOX_attempt-other-1.>", "_INBOX_service-t1.>", "$JS.>", "$SYS.>", "$KV.>",
     ],
 )  # fmt: skip
 async def test_an_attempt_hears_nothing_but_its_answers(bus_server, subject: str) -> None:
     async with attempt(bus_server, "t1") as attacker:
         assert not await attacker.may_subscribe(subject)
+
+
+async def test_an_attempt_hears_what_should_be_of_its_own_job_wherever_it_runs(bus_server, hub_bus) -> None:
+    tenant, other = await bus_server.tenant(), await bus_server.tenant()
+    scheduler = await hub_bus(SCHEDULER)
+    async with attempt(bus_server, tenant) as attacker:
+        assert await attacker.may_subscribe(DesiredAt.filter(tenant=tenant, job="mine"))
+        for whose, job in ((tenant, "other"), (other, "mine"), (tenant, "mine")):
+            await scheduler.publish(OrderTo("c1", "kube", whose, job), b"{}")
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert await attacker.heard.get() == (str(DesiredAt("c1", "kube", tenant, "mine")), b"{}")
+        assert attacker.heard.empty()
+
+
+async def test_an_attempts_account_hears_no_other_tenants_orders_even_with_every_permission(
+    bus_server, hub_bus
+) -> None:
+    tenant, other = await bus_server.tenant(), await bus_server.tenant()
+    scheduler = await hub_bus(SCHEDULER)
+    king = Party("king", "attempts", publishes=(">",), subscribes=(">",))
+    async with Attacker.at(bus_server.url, bus_server.identity.credential(king, tenant=tenant)) as attacker:
+        assert await attacker.may_subscribe("desired.>")
+        await scheduler.publish(OrderTo("c1", "kube", other, "j"), b"{}")
+        await scheduler.publish(OrderTo("c1", "kube", tenant, "j"), b"{}")
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert (await attacker.heard.get())[0] == str(DesiredAt("c1", "kube", tenant, "j"))
+        assert attacker.heard.empty()
+        before = await counts(bus_server)
+        await attacker.may_publish(str(OrderTo("c1", "kube", tenant, "j")))
+        await attacker.may_publish(str(DesiredAt("c1", "kube", other, "j")))
+        assert await counts(bus_server) == before
+
+
+async def test_no_answer_that_an_attempt_can_send_to_another_is_an_order(bus_server, hub_bus) -> None:
+    """What is answered goes, within the account, wherever who asked wants it: to the ear of another attempt, say."""
+    tenant = await bus_server.tenant()
+    scheduler = await hub_bus(SCHEDULER)
+    order = Order.model_validate(
+        {
+            "tenant": tenant, "job": "mine", "epoch": 1, "cluster": "c1", "target": "kube", "desired": "cancel",
+            "needs": {"cpu_millis": 1, "memory_bytes": 1, "disk_bytes": 1}, "on_lost": "rerun", "fence_seconds": 60,
+            "timeout_seconds": 60, "term": 9,
+        }
+    )  # fmt: skip
+
+    async def answer(_):
+        return encode(DesiredTold(order=order)), {}
+
+    async with (
+        attempt(bus_server, tenant) as attacker,
+        attempt(bus_server, tenant, "other") as victim,
+        scheduler.serve(Ask.filter(op="desired"), answer),
+    ):
+        assert await victim.may_subscribe(DesiredAt.filter(tenant=tenant, job="other"))
+        ear = str(DesiredAt("c1", "kube", tenant, "other"))
+        for said in (Ask(tenant, "mine", 1, "desired"), Evt(tenant, "mine", 1, "step-started")):
+            await attacker.may_publish(str(said), ear)
+            async with asyncio.timeout(WAIT_SECONDS):
+                _, heard = await victim.heard.get()
+            with pytest.raises(Poison):
+                decode(Order, heard)
 
 
 async def test_no_reply_subject_makes_the_server_write_for_an_attempt(bus_server) -> None:

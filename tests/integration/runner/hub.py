@@ -15,17 +15,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from services.gateway.grants import check_claim
 from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
 from shared.bus import Headers, Message
-from shared.errors import Rejected, WrongSequence
-from shared.facts import AttemptEnded, Desired, Order
+from shared.errors import Rejected, Unavailable, WrongSequence
+from shared.facts import AttemptAccepted, AttemptEnded, Desired, Order
 from shared.facts.log import LogChunk
 from shared.flow import EVT, LOG, ORDERS, STREAMS, Ask, Edge, Evt, OrderTo
 from shared.ids import random_id
 from shared.needs import Needs
 from shared.parties import Party, attempt_party, machine_party
-from shared.requests import DurableAsked, DurableTold, Grant, GrantAsked, OrdersTold, Presigned, UrlsAsked, UrlsTold
+from shared.requests import (
+    DesiredTold,
+    DurableAsked,
+    DurableTold,
+    Grant,
+    GrantAsked,
+    OrdersTold,
+    PodGrant,
+    Presigned,
+    UrlsAsked,
+    UrlsTold,
+)
 from shared.spec import JobSpec
 from shared.wire import decode, encode
 
@@ -46,8 +58,11 @@ class Hub:
     durable_open: bool = True
     urls: Callable[[Ask, UrlsAsked], Awaitable[UrlsTold]] | None = None
     durable_asks: int = 0
+    desired_open: bool = True
     routes: dict[str, str] = field(default_factory=dict)
     """By machine: the address under which its attempts reach the bus, where that is another."""
+    pod: PodGrant | None = None
+    """Where attempts run as pods."""
 
     @classmethod
     @asynccontextmanager
@@ -64,6 +79,7 @@ class Hub:
                 (Edge.filter(op="grant"), hub._grant),
                 (Ask.filter(op="durable"), hub._durable),
                 (Ask.filter(op="urls"), hub._urls),
+                (Ask.filter(op="desired"), hub._desired),
             ):
                 await stack.enter_async_context(bus.serve(subject, responder))
             yield hub
@@ -80,6 +96,8 @@ class Hub:
         asked = decode(GrantAsked, message.data)
         if asked.job not in self.specs:
             raise Rejected(why="not placed here")
+        if self.pod is not None:
+            await self._check_claim(asked)
         credential = self.identity.credential(attempt_party(asked.tenant, asked.job, asked.epoch), tenant=asked.tenant)
         grant = Grant(
             tenant=asked.tenant,
@@ -90,8 +108,16 @@ class Hub:
             bus_jwt=credential.jwt,
             bus_seed=credential.seed,
             created_unix_ns=time.time_ns(),
+            pod=self.pod,
         )
         return encode(grant), {}
+
+    async def _check_claim(self, asked: GrantAsked) -> None:
+        about = (asked.tenant, asked.job, asked.epoch)
+        accepted = await self.bus.last(EVT, Evt(*about, AttemptAccepted.token()))
+        ended = await self.bus.last(EVT, Evt(*about, AttemptEnded.token()))
+        claim = decode(AttemptAccepted, accepted.data) if accepted else None
+        check_claim(claim, asked, ended=ended is not None)
 
     async def _durable(self, message: Message) -> tuple[bytes, Headers]:
         asked, about = decode(DurableAsked, message.data), Ask.parse(message.subject)
@@ -104,6 +130,14 @@ class Hub:
                 if log.complete:
                     complete.append(step)
         return encode(DurableTold(durable_bytes=durable, complete=complete)), {}
+
+    async def _desired(self, message: Message) -> tuple[bytes, Headers]:
+        if not self.desired_open:
+            raise Unavailable(what="the scheduler", why="this hub says nothing")
+        about = Ask.parse(message.subject)
+        stored = await self.bus.last_each(ORDERS, OrderTo.filter(tenant=about.tenant, job=about.job))
+        orders = [decode(Order, each.data) for each in stored]
+        return encode(DesiredTold(order=max(orders, key=lambda order: order.epoch, default=None))), {}
 
     async def _urls(self, message: Message) -> tuple[bytes, Headers]:
         if self.urls is None:

@@ -9,10 +9,11 @@ import pytest
 
 from runner.agent.agent import Agent
 from runner.agent.cgroups import NoCgroups
-from runner.agent.claiming import ClaimedBefore, Claims, Machine
+from runner.agent.claiming import Claims, Machine
 from runner.agent.custody import Means
 from runner.agent.model import Key
 from runner.agent.tellers import Tellers
+from runner.agent.telling import ClaimedBefore
 from runner.protocol.directory import AttemptDir
 from services.gateway.grants import QUEUE, Grants
 from services.gateway.tenants import Directory

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.scheduler.following import Follower
+from services.scheduler.handlers import Desk
 from services.scheduler.lease import Lease
 from services.scheduler.model import JobGone, Move, OrdersRead, OrderStands, PurgeJob, ReadBack, RecordSeen, Rules
 from services.scheduler.performing import Performer
@@ -14,12 +15,14 @@ from services.scheduler.settings import Settings
 from services.scheduler.state import State
 from services.scheduler.wiring import serve
 from shared import flow
+from shared.bus import Message
 from shared.errors import OutcomeUnknown, Unavailable
 from shared.facts import AttemptEnded, CancelRequested, JobRecord
 from shared.facts.core import Fact
 from shared.lifecycle import JobState, Reason
+from shared.requests import DesiredTold
 from shared.stream import Stream
-from shared.wire import encode
+from shared.wire import decode, encode
 from tests.memory_bus import MemoryBus, MemoryServer
 from tests.property.loop import VirtualLoop
 from tests.property.platform import LoopClock
@@ -242,3 +245,23 @@ def test_a_leader_whose_lease_lapsed_while_it_took_over_purges_no_order(place: P
     lead(place, slow, 20)
     assert slow.lapsed_purges == 0
     assert place.orders() == 0  # it was purged by right, under the next lease
+
+
+# What an attempt asks for itself
+
+
+def test_an_attempt_is_told_the_newest_order_of_its_job_wherever_it_is_for_and_none_of_others(place: Place) -> None:
+    for target, epoch, job in (("m1", 1, "j"), ("kube", 2, "j"), ("m9", 7, "other")):
+        place.store(flow.OrderTo("c1", target, "t", job), order(job=job, epoch=epoch, target=target))
+    bus = MemoryBus(place.server)
+    state = State(Rules())
+    desk = Desk(bus, place.clock, state, Follower(bus, place.clock, state, lambda: None))
+
+    def told(job: str) -> DesiredTold:
+        data, _ = place.run(desk.desired(Message(str(flow.Ask("t", job, 1, "desired")), b"")))
+        return decode(DesiredTold, data)
+
+    newest = told("j").order
+    assert newest is not None
+    assert (newest.epoch, newest.target) == (2, "kube")
+    assert told("gone").order is None

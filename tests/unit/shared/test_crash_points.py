@@ -14,7 +14,12 @@ from shared.crash_points import NAMES, POINTS, CrashPoint, NoSuchCrashPoint, arm
 
 ROOT = Path(crash_points.__file__).parents[1]
 PLACED = re.compile(r'\bcrash_point\(\s*"([^"]+)"')
-HOMES = {"step-ctl": "runner/step_ctl", "agent": "runner/agent", "entrypoint": "runner/entrypoint"}
+HOMES = {
+    "step-ctl": "runner/step_ctl",
+    "agent": "runner/agent",
+    "controller": "runner/controller",
+    "entrypoint": "runner/entrypoint",
+}
 
 
 def placed() -> list[tuple[str, Path]]:

@@ -12,7 +12,6 @@ from shared.exporting import MAX_ATTRIBUTE_SETS, OVERFLOW, Exporter
 from shared.flow import Ask, Evt, Job
 from shared.metrics import METRICS, REFUSED, Counter, Gauge
 from shared.telemetry import (
-    TelemetrySettings,
     continue_trace,
     count,
     current_traceparent,
@@ -24,6 +23,7 @@ from shared.telemetry import (
     telemetry,
     valid_traceparent,
 )
+from shared.telemetry_settings import TelemetrySettings
 from tests.collector import collecting
 
 TRACE = "a" * 32

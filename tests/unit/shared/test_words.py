@@ -145,7 +145,7 @@ def test_a_chunk_over_the_limit_is_poison() -> None:
 def test_an_attempts_credential_reaches_one_epoch_of_one_job() -> None:
     party = parties.attempt_party("acme", "j", 2)
     assert party.publishes == ("evt.acme.j.2.*", "log.acme.j.2.*", "ask.acme.j.2.*")
-    assert not party.subscribes
+    assert party.subscribes == ("desired.*.*.acme.j",)
 
 
 @pytest.mark.parametrize("party", parties.HUB_PARTIES, ids=lambda party: party.name)

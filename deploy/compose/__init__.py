@@ -1,0 +1,1 @@
+"""What compose.yaml runs besides the images' own programs."""

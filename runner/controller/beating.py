@@ -1,0 +1,156 @@
+"""Shows the hub the cluster: a beat of the controller itself, and one of each node, on change and again after a while.
+
+A beat of a controller or a node says that it is judged by a longer silence than an agent's: pods go on without their
+controller, and so do the attempts in them.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+import structlog
+
+from runner.controller.model import CLUSTER
+from runner.controller.nodes import NOTHING, NodePicture, Nodes, NodeState, Requests, read_node, read_requests
+from runner.protocol.directory import PROTOCOL
+from shared.bus import Bus
+from shared.clock import Clock
+from shared.errors import Poison, Unavailable
+from shared.facts.machine import MachineBeat
+from shared.flow import Beat
+from shared.ids import random_id, token_from
+from shared.kube import NODE, POD, Change, KubeApi, Resource
+from shared.kube_following import Listed, Selection, follow
+from shared.pods import KUBE
+from shared.version import VERSION
+from shared.wire import encode
+
+log = structlog.get_logger()
+
+COALESCE_SECONDS = 0.5
+BEATS_UNTIL_LOST = 5.0
+"""As cluster-metrics counts them."""
+
+
+class Beats:
+    """`silence_seconds`: unheard so long, the cluster is lost."""
+
+    def __init__(
+        self, bus: Bus, api: KubeApi, clock: Clock, cluster: str, beat_seconds: float, silence_seconds: float
+    ) -> None:
+        self._bus, self._api, self._clock = bus, api, clock
+        self._cluster, self._beat_seconds, self._silence_seconds = cluster, beat_seconds, silence_seconds
+        self._nodes = Nodes()
+        self._session = random_id()
+        self._changed = asyncio.Event()
+        self._listed: set[str] = set()
+
+    async def run(self) -> None:
+        """Never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_nodes())
+            tasks.create_task(self._follow_pods())
+            tasks.create_task(self._tell())
+
+    async def _follow_nodes(self) -> None:
+        async for told in follow(self._api, Selection(NODE), self._clock):
+            match told:
+                case Listed(items):
+                    self._nodes.keep_nodes(_readable(items))
+                    self._listed.add(NODE.plural)
+                case Change("DELETED", resource):
+                    self._nodes.drop_node(resource["metadata"]["name"])
+                case Change(_, resource):
+                    for node in _readable([resource]):
+                        self._nodes.put_node(node)
+            self._changed.set()
+
+    async def _follow_pods(self) -> None:
+        """Others': what of the nodes is not ours to give."""
+        async for told in follow(self._api, Selection(POD, labels=f"{CLUSTER}!={self._cluster}"), self._clock):
+            match told:
+                case Listed(items):
+                    self._nodes.keep_pods({item["metadata"]["uid"]: _requests(item) for item in items})
+                    self._listed.add(POD.plural)
+                case Change("DELETED", resource):
+                    self._nodes.put_pod(resource["metadata"]["uid"], None)
+                case Change(_, resource):
+                    self._nodes.put_pod(resource["metadata"]["uid"], _requests(resource))
+            self._changed.set()
+
+    async def _tell(self) -> None:
+        while self._listed != {NODE.plural, POD.plural}:
+            self._changed.clear()
+            await self._changed.wait()
+        all_told_at = self._clock.monotonic() - self._beat_seconds
+        while True:
+            self._changed.clear()
+            now = self._clock.monotonic()
+            is_time = now - all_told_at >= self._beat_seconds
+            changes = self._nodes.changes()
+            gone = [change for change in changes if change[2]]
+            for name, picture, is_gone in [*self._nodes.all(), *gone] if is_time else changes:
+                await self._send(token_from(name), self._beat_of(name, picture, leaving=is_gone))
+            if is_time:
+                # Last: with it come the serverless pools, which are for what fits no node.
+                await self._send(KUBE, self._beat_of_controller())
+                all_told_at = now
+            await asyncio.sleep(COALESCE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, all_told_at + self._beat_seconds - self._clock.monotonic())):
+                    await self._changed.wait()
+
+    async def _send(self, machine: str, beat: MachineBeat) -> None:
+        try:
+            await self._bus.notify(Beat(self._cluster, machine), encode(beat))
+        except Unavailable as error:
+            log.info("beat_not_sent", why=str(error))
+
+    def _beat_of_controller(self) -> MachineBeat:
+        return MachineBeat(
+            cluster=self._cluster,
+            machine=KUBE,
+            pool=KUBE,
+            session=self._session,
+            version=VERSION,
+            protocol=PROTOCOL,
+            isolation="pod",
+            arch="any",
+            allocatable=NOTHING,
+            beat_seconds=self._silence_seconds / BEATS_UNTIL_LOST,
+        )
+
+    def _beat_of(self, name: str, picture: NodePicture, *, leaving: bool) -> MachineBeat:
+        return MachineBeat(
+            cluster=self._cluster,
+            machine=token_from(name),
+            pool=KUBE,
+            session=picture.uid,
+            version=VERSION,
+            protocol=PROTOCOL,
+            isolation="pod",
+            arch=picture.arch,
+            allocatable=picture.free,
+            draining=not picture.takes_pods,
+            leaving=leaving,
+            beat_seconds=self._silence_seconds / BEATS_UNTIL_LOST,
+            node=picture.seen,
+        )
+
+
+def _readable(items: Iterable[Resource]) -> list[NodeState]:
+    nodes = []
+    for item in items:
+        try:
+            nodes.append(read_node(item))
+        except Poison as poison:
+            log.warning("node_ignored", name=item["metadata"]["name"], why=str(poison))
+    return nodes
+
+
+def _requests(item: Resource) -> Requests | None:
+    try:
+        return read_requests(item)
+    except Poison as poison:
+        log.warning("pod_ignored", name=item["metadata"]["name"], why=str(poison))
+        return None

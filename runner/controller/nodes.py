@@ -1,0 +1,192 @@
+"""What a cluster's nodes have to give, beside what others run there. Pure.
+
+Our own attempts are left out: the hub counts them from when it places them, and nothing is counted twice.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.controller.quantities import millis, whole
+from shared.facts.machine import NodeSeen, Taint
+from shared.kube import Resource, labels_of
+from shared.needs import Capacity
+
+_OWN_TAINTS = "node.kubernetes.io/"
+"""Kubernetes' own, said by its conditions too: such a node takes nothing new and still belongs to its pool."""
+_UNTOLD_DISK_BYTES = 2**44
+"""Of a node that says nothing of its disk."""
+NOTHING = Capacity(cpu_millis=0, memory_bytes=0, disk_bytes=0)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    seen: NodeSeen
+    uid: str
+    arch: str
+    allocatable: Capacity
+    takes_pods: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodePicture:
+    """What is told of a node."""
+
+    seen: NodeSeen
+    uid: str
+    arch: str
+    free: Capacity
+    """Allocatable less what others request."""
+    takes_pods: bool
+
+
+def read_node(resource: Resource) -> NodeState:
+    """Raises Poison for quantities that are none."""
+    about, spec, status = resource["metadata"], resource.get("spec") or {}, resource.get("status") or {}
+    taints = [
+        Taint(key=told["key"], value=told.get("value") or "", effect=told["effect"])
+        for told in spec.get("taints") or ()
+        if not told["key"].startswith(_OWN_TAINTS)
+    ]
+    is_ready = any(told["type"] == "Ready" and told["status"] == "True" for told in status.get("conditions") or ())
+    allocatable = status.get("allocatable") or {}
+    return NodeState(
+        seen=NodeSeen(name=about["name"], labels=dict(labels_of(resource)), taints=taints),
+        uid=about["uid"],
+        arch=str((status.get("nodeInfo") or {}).get("architecture") or "amd64"),
+        allocatable=Capacity(
+            cpu_millis=millis(allocatable.get("cpu", "0")),
+            memory_bytes=whole(allocatable.get("memory", "0")),
+            disk_bytes=whole(allocatable.get("ephemeral-storage", str(_UNTOLD_DISK_BYTES))),
+        ),
+        takes_pods=is_ready and not spec.get("unschedulable") and about.get("deletionTimestamp") is None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What one pod that isn't ours takes, and where."""
+
+    node: str
+    amount: Capacity
+
+
+def read_requests(resource: Resource) -> Requests | None:
+    """None for a pod that takes nothing of any node. Raises Poison."""
+    spec, status = resource["spec"], resource.get("status") or {}
+    node = spec.get("nodeName")
+    if node is None or status.get("phase") in ("Succeeded", "Failed"):
+        return None
+    running = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+    one_by_one = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") != "Always"]
+    together = _sum(_requested(each) for each in (*spec["containers"], *running))
+    for each in one_by_one:
+        together = _larger(together, _requested(each))
+    of_the_pod = _amount((spec.get("resources") or {}).get("requests") or {}, together)
+    return Requests(node, _sum((of_the_pod, _amount(spec.get("overhead") or {}, NOTHING))))
+
+
+def _requested(container: Resource) -> Capacity:
+    return _amount((container.get("resources") or {}).get("requests") or {}, NOTHING)
+
+
+def _amount(told: Mapping[str, Any], otherwise: Capacity) -> Capacity:
+    return Capacity(
+        cpu_millis=millis(told["cpu"]) if "cpu" in told else otherwise.cpu_millis,
+        memory_bytes=whole(told["memory"]) if "memory" in told else otherwise.memory_bytes,
+        disk_bytes=whole(told["ephemeral-storage"]) if "ephemeral-storage" in told else otherwise.disk_bytes,
+    )
+
+
+def _sum(amounts: Iterable[Capacity]) -> Capacity:
+    cpu = memory = disk = 0
+    for each in amounts:
+        cpu, memory, disk = cpu + each.cpu_millis, memory + each.memory_bytes, disk + each.disk_bytes
+    return Capacity(cpu_millis=cpu, memory_bytes=memory, disk_bytes=disk)
+
+
+def _larger(one: Capacity, other: Capacity) -> Capacity:
+    return Capacity(
+        cpu_millis=max(one.cpu_millis, other.cpu_millis),
+        memory_bytes=max(one.memory_bytes, other.memory_bytes),
+        disk_bytes=max(one.disk_bytes, other.disk_bytes),
+    )
+
+
+@dataclass(slots=True)
+class Nodes:
+    """The cluster as it was told. Incremental: no change costs more than what it concerns."""
+
+    _nodes: dict[str, NodeState] = field(default_factory=dict)
+    _pods: dict[str, Requests] = field(default_factory=dict)
+    """By uid."""
+    _taken: dict[str, Capacity] = field(default_factory=dict)
+    _told: dict[str, NodePicture] = field(default_factory=dict)
+    _dirty: set[str] = field(default_factory=set)
+
+    def put_node(self, node: NodeState) -> None:
+        self._nodes[node.seen.name] = node
+        self._dirty.add(node.seen.name)
+
+    def drop_node(self, name: str) -> None:
+        self._nodes.pop(name, None)
+        self._dirty.add(name)
+
+    def keep_nodes(self, nodes: Iterable[NodeState]) -> None:
+        """These are all."""
+        there = {node.seen.name: node for node in nodes}
+        for name in self._nodes.keys() - there.keys():
+            self.drop_node(name)
+        for node in there.values():
+            self.put_node(node)
+
+    def put_pod(self, uid: str, requests: Requests | None) -> None:
+        before = self._pods.pop(uid, None)
+        if before == requests:
+            if requests is not None:
+                self._pods[uid] = requests
+            return
+        if before is not None:
+            left = self._taken[before.node].minus(before.amount)
+            if left == NOTHING:
+                del self._taken[before.node]
+            else:
+                self._taken[before.node] = left
+            self._dirty.add(before.node)
+        if requests is not None:
+            self._pods[uid] = requests
+            self._taken[requests.node] = _sum((self._taken.get(requests.node, NOTHING), requests.amount))
+            self._dirty.add(requests.node)
+
+    def keep_pods(self, pods: Mapping[str, Requests | None]) -> None:
+        """These are all."""
+        for uid in self._pods.keys() - pods.keys():
+            self.put_pod(uid, None)
+        for uid, requests in pods.items():
+            self.put_pod(uid, requests)
+
+    def changes(self) -> list[tuple[str, NodePicture, bool]]:
+        """(name, picture, gone) of what differs from what was told; counts as told now."""
+        changed = []
+        for name in sorted(self._dirty):
+            picture, before = self._picture(name), self._told.get(name)
+            if picture is None:
+                if before is not None:
+                    del self._told[name]
+                    changed.append((name, before, True))
+            elif picture != before:
+                self._told[name] = picture
+                changed.append((name, picture, False))
+        self._dirty.clear()
+        return changed
+
+    def all(self) -> list[tuple[str, NodePicture, bool]]:
+        """What was told before, to be told again."""
+        return [(name, picture, False) for name, picture in sorted(self._told.items())]
+
+    def _picture(self, name: str) -> NodePicture | None:
+        node = self._nodes.get(name)
+        if node is None:
+            return None
+        free = node.allocatable.minus(self._taken.get(name, NOTHING))
+        return NodePicture(node.seen, node.uid, node.arch, free, node.takes_pods)

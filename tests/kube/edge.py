@@ -1,0 +1,102 @@
+"""Controllers as processes, with a test's hub on a real bus and a real API server."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self
+
+from shared.adapters.identity import Identity
+from shared.crash_points import CRASH_AT
+from shared.facts import AttemptEnded, Order
+from shared.flow import Evt
+from shared.lifecycle import Reason
+from shared.parties import controller_party
+from shared.wire import encode
+from tests.integration.runner.hub import CLUSTER, PATIENCE_SECONDS, ROOT, Hub
+
+
+class Bus(Protocol):
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+
+@dataclass
+class ControllerProcess:
+    """`python -m runner.controller`, as an identity of its own. `environment`: settings, without their prefix."""
+
+    bus: Bus
+    kubeconfig: Path
+    namespace: str
+    home: Path
+    identity: str = "one"
+    environment: dict[str, str] = field(default_factory=dict)
+    dies_at: str = ""
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> Self:
+        self.home.mkdir(exist_ok=True, parents=True)
+        creds = self.home / "controller.creds"
+        credential = self.bus.identity.credential(controller_party(CLUSTER), cluster=CLUSTER)
+        creds.write_text(credential.to_file_text())
+        settings = {
+            "CLUSTER": CLUSTER,
+            "KUBECONFIG": str(self.kubeconfig),
+            "NAMESPACE": self.namespace,
+            "IDENTITY": self.identity,
+            "LEASE_SECONDS": "3",
+            "ORDERS_SECONDS": "1",
+            "GRACE_SECONDS": "1",
+            "OBEY_SECONDS": "2",
+            "UNSCHEDULABLE_SECONDS": "2",
+            "KEEP_SECONDS": "0.5",
+            "MISSING_SECONDS": "2",
+            "VANISH_SECONDS": "2",
+            "WALLS_SECONDS": "1",
+        }
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OVERSPILL_NATS_URL": self.bus.url,
+            "OVERSPILL_NATS_CREDS_FILE": str(creds),
+            **{f"OVERSPILL_CONTROLLER_{name}": value for name, value in (settings | self.environment).items()},
+            **({CRASH_AT: f"{self.dies_at}:1"} if self.dies_at else {}),
+        }
+        with (self.home / "controller.err").open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "runner.controller"], env=environment, cwd=ROOT, stdout=errors, stderr=errors
+            )
+        return self
+
+    def signal(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_SECONDS)
+        self.process = None
+        return code
+
+    def complaints(self) -> str:
+        return (self.home / "controller.err").read_text()
+
+
+def name_of(order: Order) -> str:
+    return f"{order.job}-{order.epoch}"
+
+
+async def succeed(hub: Hub, order: Order) -> None:
+    """As the pod's step-ctl tells it."""
+    ended = AttemptEnded(
+        tenant=order.tenant,
+        job=order.job,
+        epoch=order.epoch,
+        at_unix_ns=1,
+        outcome="succeeded",
+        reason=Reason.ALL_STEPS_OK,
+        exit_code=0,
+    )
+    await hub.bus.publish(Evt(order.tenant, order.job, order.epoch, ended.token()), encode(ended), expect_seq=0)

@@ -1,0 +1,51 @@
+"""The node's control groups: a tree of its own, so that no other node of the machine is touched. Version 1 or 2."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = "overspill-node"
+_MOUNTED = Path("/sys/fs/cgroup")
+_GONE_SECONDS = 10
+
+
+def make() -> None:
+    for hierarchy in _hierarchies():
+        root = hierarchy / ROOT
+        root.mkdir(exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):  # version 1 refuses processes until they are told
+            if (root / name).is_file() and not (root / name).read_text().strip():
+                (root / name).write_text((hierarchy / name).read_text())
+
+
+def end() -> None:
+    """SIGKILL for all that runs in it, and the tree is gone."""
+    deadline = time.monotonic() + _GONE_SECONDS
+    while pids := {pid for root in _roots() for pid in _processes(root)}:
+        assert time.monotonic() < deadline, f"processes of the node stay: {pids}"
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)  # nothing tells when a killed process has left its group
+    for root in _roots():
+        for folder, _, _ in os.walk(root, topdown=False):
+            Path(folder).rmdir()
+
+
+def _hierarchies() -> list[Path]:
+    if (_MOUNTED / "cgroup.controllers").is_file():
+        return [_MOUNTED]
+    return [each for each in _MOUNTED.iterdir() if each.is_dir() and not each.is_symlink()]
+
+
+def _roots() -> list[Path]:
+    return [root for each in _hierarchies() if (root := each / ROOT).is_dir()]
+
+
+def _processes(root: Path) -> Iterator[int]:
+    for file in root.rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):  # the group went while we looked
+            yield from map(int, file.read_text().split())

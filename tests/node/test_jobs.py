@@ -1,0 +1,49 @@
+"""A job in a real pod, from its order to its verdict and log."""
+
+from shared.facts import Desired
+from shared.kube import POD, SECRET
+from tests.integration.runner.hub import Hub
+from tests.kube.edge import ControllerProcess, name_of
+from tests.kube.kubelet import Kubelet
+
+THREE = {
+    "name": "three steps",
+    "steps": [
+        {"run": "echo one >file; id -u"},
+        {"run": "cat file; echo 'length=3' >>\"$OVERSPILL_OUTPUT\""},
+        {"run": "test -f file && echo done"},
+    ],
+}
+
+
+async def test_three_steps_run_in_turn_and_are_told_to_the_last_byte(
+    hub: Hub, controller: ControllerProcess, pods: Kubelet
+) -> None:
+    order = await hub.order(THREE, "kube")
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.exit_code) == ("succeeded", 0), (ended, controller.complaints()[-3000:])
+    logs = [await hub.log(order.job, step) for step in (1, 2, 3)]
+    assert [log.complete for log in logs] == [True, True, True]
+    assert [log.data for log in logs][1:] == [b"one\n", b"done\n"]
+    assert await hub.kinds(order.job) == [
+        "attempt-accepted",
+        "attempt-started",
+        *("step-started", "step-ended") * 3,
+        "attempt-ended",
+    ]
+    await pods.until_gone(name_of(order))
+    assert not (await pods.api.list(SECRET, pods.namespace)).items
+
+
+async def test_a_job_that_is_cancelled_ends_its_steps_and_its_pod(
+    hub: Hub, controller: ControllerProcess, pods: Kubelet
+) -> None:
+    spec = {"name": "long", "steps": [{"run": "trap 'echo told to end; exit 3' TERM; echo up; sleep 600 & wait"}]}
+    order = await hub.order(spec, "kube")
+    await hub.until(order.job, "step-started")
+    await hub.change(order, desired=Desired.CANCEL)
+    ended = await hub.ended(order)
+    assert ended.outcome == "cancelled", (ended, controller.complaints()[-3000:])
+    assert b"told to end" in (await hub.log(order.job, 1)).data
+    await pods.until_gone(name_of(order))
+    assert not (await pods.api.list(POD, pods.namespace)).items

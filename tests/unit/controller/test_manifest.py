@@ -1,0 +1,76 @@
+"""A pod's manifest is the same to the byte, and shows nothing that it must not."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from runner.controller.grouping import containers
+from runner.controller.manifest import ATTEMPT_KEY, pod, secret
+from runner.protocol.directory import AttemptDir
+from runner.protocol.layout import Place, Unrunnable, Whose, layout
+from runner.protocol.plan import plans
+from tests.kube.pod_plans import ECI, ONE, PLANS, SEVERAL, spec_of
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_s_pod_is_the_golden_one(name: str) -> None:
+    made = json.dumps(pod(PLANS[name]), indent=1, sort_keys=True) + "\n"
+    file = GOLDEN / f"{name}.json"
+    if os.environ.get("OVERSPILL_WRITE_GOLDEN"):
+        file.write_text(made)
+    assert made == file.read_text(), f"see the difference, then OVERSPILL_WRITE_GOLDEN=1 writes {file}"
+
+
+def test_scripts_and_environments_do_not_show_in_a_pod_s_spec() -> None:
+    shown = json.dumps(pod(SEVERAL))
+    for hidden in ("s3cr3t", "make test", "exec postgres", "pg_isready"):
+        assert hidden not in shown
+
+
+def test_no_step_s_container_mounts_the_attempt_s_credential() -> None:
+    made = pod(SEVERAL)
+    own = next(volume for volume in made["spec"]["volumes"] if volume["name"] == "own")
+    plan = next(volume for volume in made["spec"]["volumes"] if volume["name"] == "plan")
+    assert [item["key"] for item in own["secret"]["items"]] == [ATTEMPT_KEY]
+    assert ATTEMPT_KEY not in [item["key"] for item in plan["secret"]["items"]]
+    users = [
+        container["name"]
+        for container in made["spec"]["containers"]
+        if any(mount["name"] == "own" for mount in container["volumeMounts"])
+    ]
+    assert users == ["step-ctl"]
+
+
+def test_the_secret_holds_a_plan_a_step_and_the_attempt() -> None:
+    files = layout(ONE.spec, Whose("acme", "j0123456789", 1), Place(AttemptDir(Path("/overspill/job")), {}))
+    made = secret(ONE, plans(files), b"{}")
+    assert set(made["data"]) == {"001", ATTEMPT_KEY}
+    assert made["immutable"] is True
+
+
+def test_step_ctl_comes_first_and_nothing_comes_before_the_containers() -> None:
+    made = pod(SEVERAL)
+    assert [container["name"] for container in made["spec"]["containers"]] == ["step-ctl", "step-1", "step-2", "step-3"]
+    assert "initContainers" not in made["spec"]
+
+
+def test_past_the_limit_the_last_steps_of_an_image_share_a_container() -> None:
+    assert len(pod(ECI)["spec"]["containers"]) == 20
+    assert ECI.groups[-2:] == (tuple(range(18, 25)), (25,))
+
+
+def test_background_steps_never_share() -> None:
+    steps = [{"run": "sleep 9", "background": True, "ready": "true"} for _ in range(3)]
+    groups = containers(spec_of(*steps, *({"run": "true"} for _ in range(5))), 6)
+    assert groups[:3] == [(1,), (2,), (3,)]
+    assert sum(len(group) for group in groups) == 8
+    assert len(groups) == 5
+
+
+def test_what_no_sharing_makes_fit_is_refused_with_the_numbers() -> None:
+    with pytest.raises(Unrunnable, match="needs 6 containers, the pool allows 4"):
+        containers(spec_of(*({"run": "true", "image": f"i:{n}"} for n in range(5))), 4)
