@@ -88,12 +88,21 @@ def running() -> dict[int, list[str]]:
 
 
 def entrypoints(attempts: Path) -> list[int]:
-    """Those at work for attempts below this directory."""
-    return [
+    """Those at work for attempts below this directory; not the steps they are just starting, which look the same."""
+    alike = {
         pid
         for pid, words in running().items()
         if "run" in words[1:2] and len(words) > 2 and words[2].startswith(f"{attempts}/")
-    ]
+    }
+    return [pid for pid in alike if _parent(pid) not in alike]
+
+
+def _parent(pid: int) -> int:
+    """0: it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def step_ctls(attempts: Path) -> list[int]:
