@@ -31,7 +31,7 @@ def _run() -> int:  # noqa: PLR0911 - one return for each way to end
         return error.code
     except OverspillError as error:
         complain(str(error))
-        return Exit.USAGE if isinstance(error, Rejected) or error.status < 500 else Exit.PLATFORM  # noqa: PLR2004
+        return Exit.USAGE if isinstance(error, Rejected) or error.status < 500 else Exit.PLATFORM  # noqa: PLR2004 - HTTP: theirs below, ours from there
     except KeyboardInterrupt:
         return Exit.CANCELLED
     except BrokenPipeError:

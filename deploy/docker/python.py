@@ -78,7 +78,7 @@ def add_libraries(root: Path, programs: Iterable[Path]) -> None:
 
 def needs(program: Path) -> list[Path] | None:
     """Shared libraries by the loader's own account; None when one is missing."""
-    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607 - the loader of this machine
     if "not found" in told:
         return None
     words = [line.split() for line in told.splitlines()]

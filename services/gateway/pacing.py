@@ -32,10 +32,6 @@ class Pacing:
         lane.booked[seq] = turn
         return turn - now_seconds
 
-    def booked(self, tenant: str) -> int:
-        """How many of a tenant's submissions were sent away and are expected back."""
-        return len(self._lanes[tenant].booked) if tenant in self._lanes else 0
-
     def _lapse(self, booked: dict[int, float], now_seconds: float) -> None:
         """What was delivered to another gateway never comes back here."""
         while booked:
