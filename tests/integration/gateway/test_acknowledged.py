@@ -38,6 +38,7 @@ class Killer:
 
     async def told(self, job: str) -> None:
         self.acknowledged.append(job)
+        await self._idle.wait()
         if self._at and len(self.acknowledged) >= self._at[0] and self._idle.is_set():
             self._at.pop(0)
             self._server.kill()
@@ -65,7 +66,12 @@ async def doors(fresh_bus_server: BusServer, tmp_path: Path) -> AsyncIterator[Ga
             yield gateway
 
 
-async def storm(names: list[str], submit: Callable[[str], Awaitable[str | None]], killer: Killer) -> list[str]:
+async def storm(
+    names: list[str],
+    submit: Callable[[str], Awaitable[str | None]],
+    killer: Killer,
+    reachable: Callable[[], Awaitable[bool]],
+) -> list[str]:
     """Names whose submission was not acknowledged, told once each by many clients at once."""
     unacknowledged: list[str] = []
 
@@ -75,6 +81,7 @@ async def storm(names: list[str], submit: Callable[[str], Awaitable[str | None]]
             if job is None:
                 unacknowledged.append(name)
                 await killer.at_rest()
+                await eventually(reachable, bool, 20)
             else:
                 await killer.told(job)
 
@@ -101,8 +108,11 @@ async def test_every_201_survives_a_server_killed_at_once(doors: Gateway) -> Non
         assert answer.status_code in (201, 503), answer.text
         return str(answer.json()["id"]) if answer.status_code == 201 else None
 
+    async def reachable() -> bool:
+        return bool((await doors.get("/readyz")).status_code == 200)
+
     keys = [f"key-{number}" for number in range(CLIENTS * EACH)]
-    unacknowledged = await storm(keys, submit, killer)
+    unacknowledged = await storm(keys, submit, killer, reachable)
     assert killer.kills == KILLS
     there = await eventually(lambda: _stored_or_none(doors), lambda found: found is not None, 20)
     assert set(killer.acknowledged) <= set(there)
@@ -134,8 +144,11 @@ async def test_every_event_acknowledged_by_the_bus_door_becomes_one_job(doors: G
                 return None
             return job_id_from_event(doors.tenant, "tests", event)
 
+        async def reachable() -> bool:
+            return service.connected
+
         events = [f"event-{number}" for number in range(CLIENTS * EACH)]
-        unacknowledged = await storm(events, submit, killer)
+        unacknowledged = await storm(events, submit, killer, reachable)
         assert killer.kills == KILLS
         acknowledged = set(killer.acknowledged)
         there = await eventually(lambda: _stored_or_none(doors), lambda found: acknowledged <= set(found or ()), 90)
