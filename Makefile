@@ -15,7 +15,7 @@ chaos: SEEDS ?= 50
 simulate: SEEDS ?= 10000-109999
 FIRST ?= 0
 
-.PHONY: demo test test-kube test-node lint types contracts tests simulate chaos bench up clean lock
+.PHONY: demo test test-node lint types contracts tests simulate chaos bench up clean lock
 
 demo: $(VENV)/run.stamp
 	$(BIN)/overspill run examples/demo/build.yaml --no-source
@@ -35,12 +35,10 @@ types: $(VENV)/dev.stamp
 contracts: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
+# Kubernetes' own programs are built once, which takes minutes and needs Go, or its wheel, which is fetched.
 tests: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.kube.assets etcd kube-apiserver kube-controller-manager kube-scheduler kwok helm
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
-
-# A real Kubernetes control plane, without nodes; its programs are built once, which takes minutes and needs Go.
-test-kube: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest tests/kube
 
 # One real Kubernetes node on this machine, as root; its binaries are built once, which takes minutes and needs Go.
 test-node: $(VENV)/dev.stamp
