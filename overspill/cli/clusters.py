@@ -111,12 +111,12 @@ def join(
         if as_json:
             show_json({"record": record, "values": values, "credential": str(file)})
             return
-        sets = " ".join(shlex.quote(f"{key}={value.replace(',', r'\,')}") for key, value in values.items())
+        sets = [shlex.quote(f"{key}={value}".replace(",", "\\,")) for key, value in values.items()]
         say(f"{name} is known; its credential is in {file}. In the cluster:\n")
         say(f"kubectl create namespace {NAMESPACE}")
         say(
             f"kubectl -n {NAMESPACE} create secret generic {SECRET} --from-file={shlex.quote(f'{KEY}={file}')}\n"
-            f"helm install edge deploy/helm/overspill-edge -n {NAMESPACE} --set " + sets.replace(" ", " --set ")
+            f"helm install edge deploy/helm/overspill-edge -n {NAMESPACE} --set " + " --set ".join(sets)
         )
 
     ask(work)
@@ -168,5 +168,7 @@ async def _drained(client: "Client", name: str) -> dict[str, bool]:
 async def _until_idle(client: "Client", name: str) -> None:
     import asyncio
 
-    while (await _found(client, name))["jobs"]:
+    while True:
+        if not (await _found(client, name))["jobs"]:
+            return
         await asyncio.sleep(LOOK_SECONDS)

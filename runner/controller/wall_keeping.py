@@ -35,8 +35,8 @@ Ask = Callable[[list[WallsStanding]], Awaitable[WallsTold]]
 
 
 class NotOurs(Rejected):
-    """The namespace {namespace} was there before and is not labelled as {tenant}'s: name another in its record, or give it
-    the labels app.kubernetes.io/managed-by=overspill and overspill.dev/tenant={tenant}.
+    """The namespace {namespace} was there before and is not labelled as {tenant}'s: name another in its record, or
+    give it the labels app.kubernetes.io/managed-by=overspill and overspill.dev/tenant={tenant}.
     """
 
     code = "namespace_not_ours"

@@ -81,7 +81,7 @@ async def cut_credential(
     cut = desk.issuer.credential(controller_party(cluster), cluster=cluster, expires_seconds=expires_seconds)
     log.info("credential_cut", cluster=cluster, by=caller.subject)
     view = CredentialView(credential=cut.to_file_text(), expires_seconds=expires_seconds)
-    return show(view, headers={"Cache-Control": "no-store"})
+    return show(view)
 
 
 @router.delete(
