@@ -9,17 +9,12 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.kube_api import KubeServer
-from shared.bus import Headers, Message
-from shared.errors import NotFound
 from shared.facts import Desired
-from shared.flow import ORDERS, Edge, OrderTo
 from shared.kube import NAMESPACE, NETWORK_POLICY, POD, SECRET
 from shared.lifecycle import Reason
 from shared.pods import PodTemplate
-from shared.requests import PodGrant, WallsAsked, WallsStanding, WallsTold
+from shared.requests import PodGrant
 from shared.walls import TenantWalls
-from shared.wire import decode, encode
 from tests.integration.runner.hub import TENANT, Hub
 from tests.kube.edge import ControllerProcess, name_of, succeed
 from tests.kube.kubelet import Kubelet, condition, container, terminated, waiting
@@ -304,49 +299,6 @@ async def test_a_hole_in_a_tenant_s_walls_is_mended(hub: Hub, controller: Contro
     await kubelet.api.get(NETWORK_POLICY, "overspill-builds", kubelet.namespace)
     await kubelet.api.delete(NETWORK_POLICY, "overspill-builds", kubelet.namespace)
     await kubelet.until_there(NETWORK_POLICY, "overspill-builds")
-
-
-class Hubs:
-    """What the hub says of tenants' walls."""
-
-    def __init__(self) -> None:
-        self.told = WallsTold()
-        self.heard: list[WallsStanding] = []
-
-    async def answer(self, message: Message) -> tuple[bytes, Headers]:
-        self.heard += decode(WallsAsked, message.data).standing
-        return encode(self.told), {}
-
-
-async def test_a_deleted_tenant_s_namespace_goes_once_nothing_of_it_runs_and_no_other_does(
-    hub: Hub, controller: ControllerProcess, kubelet: Kubelet, namespace: str
-) -> None:
-    order = await hub.order(SPEC, "kube")
-    name = name_of(order)
-    await kubelet.run(name)
-    said = Hubs()
-    async with hub.bus.serve(Edge.filter(op="walls"), said.answer):
-        said.told = WallsTold(gone=[TENANT])
-        async with asyncio.timeout(60):
-            while sum(each.tenant == TENANT for each in said.heard) < 2:
-                await asyncio.sleep(0.05)
-        assert (await kubelet.api.get(NAMESPACE, kubelet.namespace))["metadata"].get("deletionTimestamp") is None
-        await succeed(hub, order)
-        await kubelet.end(name)
-        await kubelet.until_gone(name)
-        await hub.bus.purge(ORDERS, OrderTo.filter(tenant=TENANT))
-        async with asyncio.timeout(60):
-            while await _stays(kubelet.api, kubelet.namespace):
-                await asyncio.sleep(0.05)
-    assert await _stays(kubelet.api, namespace)
-
-
-async def _stays(api: KubeServer, name: str) -> bool:
-    """No controller-manager runs here, which would finish what was deleted."""
-    try:
-        return (await api.get(NAMESPACE, name))["metadata"].get("deletionTimestamp") is None
-    except NotFound:
-        return False
 
 
 async def test_a_namespace_that_somebody_else_made_is_neither_used_nor_changed(

@@ -70,7 +70,7 @@ async def body_of(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise BadRequest(why=f"the body is no JSON: {error}") from error
     try:
-        asked = model.model_validate(told)
+        asked = model.model_validate_json(orjson.dumps(told), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise InvalidBody(why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
