@@ -17,13 +17,22 @@ from shared.flow import WALLS
 from shared.ids import is_token
 from shared.requests import WallsStanding
 from shared.tenancy import TenantLimits, TenantRecord
-from shared.walls import Egress, Quota
+from shared.walls import Quota
 from shared.wire import decode
 
 router = APIRouter(prefix="/v1/tenants", tags=["tenants"])
 Name = Annotated[str, Path(pattern=r"^[a-z0-9-]{1,40}$")]
 NAMESPACE = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """RFC 1123, as Kubernetes wants it."""
+
+
+class EgressAsked(View):
+    """Private addresses that the tenant's pods may reach; no ports: all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cidr: str = Field(pattern=r"^[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?$")
+    ports: list[Annotated[int, Field(ge=1, le=65_535)]] = Field(default_factory=list, max_length=32)
 
 
 class TenantAsked(View):
@@ -34,7 +43,7 @@ class TenantAsked(View):
     display_name: str = Field(default="", max_length=200)
     namespaces: list[Annotated[str, Field(pattern=NAMESPACE)]] = Field(default_factory=list, max_length=256)
     pod_quota: Quota = Quota()
-    egress: list[Egress] = Field(default_factory=list, max_length=64)
+    egress: list[EgressAsked] = Field(default_factory=list, max_length=64)
     weight: float = Field(default=1.0, gt=0, le=1_000_000)
     limits: TenantLimits = TenantLimits()
     log_retention_seconds: float = Field(default=30 * 86_400, gt=0)
