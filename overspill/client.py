@@ -20,6 +20,7 @@ Json = dict[str, Any]
 PATIENCE_SECONDS = 120.0
 """How long a server that went away is asked again while following."""
 FIRST_PAUSE_SECONDS = 0.1
+ACCOUNT_TRIES = 100
 LONGEST_PAUSE_SECONDS = 3.0
 SILENCE_SECONDS = 60.0
 """The server says something every 15 s; longer silence means the connection is dead."""
@@ -86,6 +87,35 @@ class Client:
 
     async def clusters(self) -> Json:
         return await self._json("GET", "/v1/clusters")
+
+    async def put_cluster(self, cluster: str, about: Json) -> Json:
+        return await self._json("PUT", f"/v1/clusters/{quote(cluster, safe='')}", json=about)
+
+    async def cluster_credential(self, cluster: str, expires_seconds: float | None) -> str:
+        """Its account is made moments after its record. Raises NoSuch when it is not."""
+        query = {} if expires_seconds is None else {"expires_seconds": expires_seconds}
+        path = f"/v1/clusters/{quote(cluster, safe='')}/credential"
+        for _ in range(ACCOUNT_TRIES):
+            try:
+                return str((await self._json("POST", path, params=query))["credential"])
+            except NoSuch:
+                await asyncio.sleep(FIRST_PAUSE_SECONDS)
+        return str((await self._json("POST", path, params=query))["credential"])
+
+    async def remove_cluster(self, cluster: str, *, force: bool) -> None:
+        await self._asked("DELETE", f"/v1/clusters/{quote(cluster, safe='')}", params={"force": force})
+
+    async def tenants(self) -> Json:
+        return await self._json("GET", "/v1/tenants")
+
+    async def tenant(self, tenant: str) -> Json:
+        return await self._json("GET", f"/v1/tenants/{quote(tenant, safe='')}")
+
+    async def put_tenant(self, tenant: str, about: Json) -> Json:
+        return await self._json("PUT", f"/v1/tenants/{quote(tenant, safe='')}", json=about)
+
+    async def delete_tenant(self, tenant: str, *, force: bool) -> None:
+        await self._asked("DELETE", f"/v1/tenants/{quote(tenant, safe='')}", params={"force": force})
 
     async def status(self) -> Json:
         return await self._json("GET", "/v1/status")

@@ -1,4 +1,4 @@
-"""Whoever has a record in TENANTS or CLUSTERS gets accounts on the bus, however the record came there."""
+"""Whoever has a record in TENANTS or CLUSTERS has accounts on the bus, however the record came or went."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,12 +20,21 @@ RETRY_SECONDS = 2.0
 
 
 async def follow(accounts: Accounts, bus: Bus) -> None:
-    """Runs until cancelled. A removed record leaves its accounts: their credentials may still tell of running jobs."""
+    """Runs until cancelled. A record that was deleted takes its accounts along; one that was never there says nothing:
+    a bus that lost its store must not lock everybody out.
+    """
 
     async def tenant(entry: Entry) -> None:
+        if entry.deleted:
+            await accounts.remove("tenant", entry.key)
+            await accounts.remove("attempts", entry.key)
+            return
         await accounts.add_tenant(entry.key)
 
     async def cluster(entry: Entry) -> None:
+        if entry.deleted:
+            await accounts.remove("cluster", entry.key)
+            return
         serves = decode(ClusterRecord, entry.value).tenants
         await accounts.add_cluster(entry.key, None if serves is None else tuple(serves))
 
@@ -34,13 +43,13 @@ async def follow(accounts: Accounts, bus: Bus) -> None:
         tasks.create_task(_each(bus, CLUSTERS, cluster))
 
 
-async def _each(bus: Bus, bucket: Bucket, add: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
+async def _each(bus: Bus, bucket: Bucket, keep: Callable[[Entry], Coroutine[Any, Any, None]]) -> None:
     async for entry in bus.bucket(bucket).watch():
-        while not entry.deleted:
+        while True:
             try:
-                await add(entry)
+                await keep(entry)
             except (Rejected, Poison) as error:  # it comes again when it is mended
-                log.warning("account_not_added", bucket=bucket.name, key=entry.key, why=str(error))
+                log.warning("account_not_kept", bucket=bucket.name, key=entry.key, why=str(error))
             except OverspillError as error:
                 log.info("account_waits", bucket=bucket.name, key=entry.key, why=str(error))
                 await asyncio.sleep(RETRY_SECONDS)

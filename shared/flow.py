@@ -147,7 +147,7 @@ class Ask(Subject):
 
 
 class Edge(Subject):
-    """An edge asks for what concerns it: op `orders` (scheduler), `grant` (gateway)."""
+    """An edge asks for what concerns it: op `orders` (scheduler), `grant` and, from a controller, `walls` (gateway)."""
 
     pattern = "edge.{cluster}.{machine}.{op}"
     cluster: str
@@ -240,5 +240,7 @@ STREAMS = (JOBS, EVT, SUBMIT, ORDERS, LOG, DONE, METRICS, DLQ, FIGURES)
 TENANTS = Bucket("TENANTS")
 CLUSTERS = Bucket("CLUSTERS")
 LIMITS = Bucket("LIMITS")
+WALLS = Bucket("WALLS")
+"""How a tenant's walls stand in a cluster, as its controller told: key `<cluster>.<tenant>`."""
 LEASE = Bucket("LEASE", per_key_ttl=True)
-BUCKETS = (TENANTS, CLUSTERS, LIMITS, LEASE)
+BUCKETS = (TENANTS, CLUSTERS, LIMITS, WALLS, LEASE)

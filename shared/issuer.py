@@ -8,10 +8,15 @@ from shared.parties import Party
 
 class Issuer(Protocol):
     def credential(
-        self, party: Party, *, tenant: str | None = None, expires_seconds: float | None = None
+        self,
+        party: Party,
+        *,
+        tenant: str | None = None,
+        cluster: str | None = None,
+        expires_seconds: float | None = None,
     ) -> Credential:
-        """A credential that allows exactly what `party` says, in the account of `tenant` when the party is a tenant's.
+        """A credential that allows exactly what `party` says, in the account of its `tenant` or `cluster`.
 
-        Pure computation (signing). Raises OverspillError for a tenant without an account.
+        Pure computation (signing). Raises OverspillError for one without an account.
         """
         ...

@@ -139,9 +139,18 @@ class KubeApi(Protocol):
         ...
 
     async def delete(
-        self, kind: Kind, name: str, namespace: str | None = None, *, grace_seconds: int | None = None, uid: str = ""
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_seconds: int | None = None,
+        uid: str = "",
+        version: str = "",
     ) -> None:
-        """An absent one is no error. With `uid`, another object of the same name is left alone (KubeConflict)."""
+        """An absent one is no error. With `uid`, another object of the same name is left alone, with `version` one that
+        was changed (KubeConflict).
+        """
         ...
 
     def watch(

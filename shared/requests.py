@@ -76,6 +76,29 @@ class Grant(Model):
     """Told to a controller; not written into the attempt directory."""
 
 
+class WallsStanding(Model):
+    """How a tenant's walls stand in the asking cluster."""
+
+    tenant: TenantId
+    stands: bool = True
+    why: str = Field(default="", max_length=500)
+    """Why not."""
+
+
+class WallsAsked(Model):
+    """edge.<cluster>.kube.walls: what is to become of these tenants' walls."""
+
+    standing: list[WallsStanding] = Field(max_length=100)
+
+
+class WallsTold(Model):
+    """Of a tenant in neither list the hub knows nothing: what stands stays."""
+
+    keep: list[TenantWalls] = Field(default_factory=list)
+    gone: list[TenantId] = Field(default_factory=list)
+    """Deleted, or being deleted."""
+
+
 class UrlsAsked(Model):
     """ask.<tenant>.<job>.<epoch>.urls: presigned addresses for this attempt's source and artifacts."""
 

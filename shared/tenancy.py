@@ -145,6 +145,8 @@ class ClusterRecord(Model):
     pools: list[ClusterPool] = Field(default_factory=list, max_length=64)
     tenants: list[TenantId] | None = None
     """Only these may run here; None: all."""
+    cordoned: bool = False
+    """Nothing more is placed here; what runs goes on."""
 
     def serves(self, tenant: str) -> bool:
         return self.tenants is None or tenant in self.tenants

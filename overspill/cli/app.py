@@ -2,7 +2,7 @@
 
 import typer
 
-from overspill.cli import about, artifacts, identity, jobs, logs, platform, specs, submitting
+from overspill.cli import about, artifacts, clusters, identity, jobs, logs, platform, specs, submitting, tenants
 
 app = typer.Typer(
     name="overspill",
@@ -13,7 +13,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (platform.up, submitting.run, submitting.submit, jobs.jobs, jobs.show, logs.logs, logs.events,
-              artifacts.artifacts, jobs.cancel, jobs.delete, jobs.why, platform.clusters, platform.status,
+              artifacts.artifacts, jobs.cancel, jobs.delete, jobs.why, platform.status,
               platform.dlq, specs.validate, specs.schema, about.completion, about.version):  # fmt: skip
     app.command()(group)
+app.add_typer(clusters.clusters, name="clusters")
+app.add_typer(tenants.tenant, name="tenant")
 app.add_typer(identity.identity, name="identity")

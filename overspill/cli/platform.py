@@ -85,23 +85,6 @@ def status(*, as_json: AsJson = False) -> None:
     ask(work)
 
 
-def clusters(*, as_json: AsJson = False) -> None:
-    """List the machines that run jobs."""
-
-    async def work(client: "Client") -> None:
-        told = await client.clusters()
-        if as_json:
-            show_json(told)
-            return
-        import time
-
-        from overspill.view.tables import clusters_table
-
-        console().print(clusters_table(told["clusters"], time.time()))
-
-    ask(work)
-
-
 def dlq(
     *,
     service: Annotated[str | None, typer.Option(help="who buried it: gateway, scheduler, …")] = None,

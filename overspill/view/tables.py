@@ -66,6 +66,15 @@ def clusters_table(clusters: Iterable[Row], now_seconds: float) -> Table:
     return table
 
 
+def pools_table(pools: Iterable[Row]) -> Table:
+    table = _table("POOL", "KIND", "MACHINES", "FREE CPU", "FREE MEMORY")
+    for pool in pools:
+        free = pool.get("free") or {"cpu_millis": 0, "memory_bytes": 0}
+        cpu, memory = f"{free['cpu_millis'] / 1000:g}", size(max(0, free["memory_bytes"]))
+        table.add_row(pool["pool"], pool["kind"], str(pool["machines"]), cpu, memory)
+    return table
+
+
 def _state(machine: Row) -> str:
     return f"{machine['state']}: {machine['note']}" if machine["note"] else str(machine["state"])
 

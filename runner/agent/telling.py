@@ -12,7 +12,7 @@ from shared.facts.attempt import AttemptAccepted, AttemptEnded, Outcome
 from shared.facts.order import Order
 from shared.flow import Edge, Evt
 from shared.lifecycle import Reason
-from shared.requests import Grant, GrantAsked
+from shared.requests import Grant, GrantAsked, WallsAsked, WallsStanding, WallsTold
 from shared.wire import decode, encode
 
 log = structlog.get_logger()
@@ -79,6 +79,11 @@ class HubDoor:
             except Unavailable as error:
                 log.info("grant_waits", job=order.job, why=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def walls(self, standing: list[WallsStanding]) -> WallsTold:
+        """What is to become of these tenants' walls. Once, without patience. Raises Unavailable, Rejected."""
+        subject = Edge(self._cluster, self._target, "walls")
+        return decode(WallsTold, (await self._bus.request(subject, encode(WallsAsked(standing=standing)))).data)
 
     async def tell_ended(
         self, key: Key, outcome: Outcome, reason: Reason, message: str, step: int | None = None

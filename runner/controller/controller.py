@@ -81,6 +81,13 @@ class Controller:
             else:
                 yield pod.key, pod
 
+    def busy(self, tenant: str) -> bool:
+        """Whether something of the tenant is ordered, or runs, or may: until the cluster and the hub have told all."""
+        known = self.known
+        if not (known.listed and known.book.complete):
+            return True
+        return any(key.tenant == tenant for key in (*known.pods, *known.book.orders, *known.claiming))
+
     # What is done
 
     def reconcile(self, tasks: asyncio.TaskGroup) -> None:

@@ -1,12 +1,13 @@
 """Keeps the tenants' walls: there before a tenant's first pod, mended when somebody made a hole."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
-from runner.controller.walls import Surroundings, walls
-from shared.errors import OverspillError
+from runner.controller.model import CLUSTER, TENANT
+from runner.controller.walls import MANAGED, QUOTA, Surroundings, walls
+from shared.errors import NotFound, OverspillError, Rejected
 from shared.kube import (
     CONFIG_MAP,
     LIMIT_RANGE,
@@ -17,8 +18,10 @@ from shared.kube import (
     KubeApi,
     KubeRefused,
     Resource,
+    labels_of,
 )
-from shared.walls import TenantWalls
+from shared.requests import WallsStanding, WallsTold
+from shared.walls import Quota, TenantWalls
 
 log = structlog.get_logger()
 
@@ -27,12 +30,33 @@ KINDS = {
 }
 
 
-class WallKeeper:
-    """`entrypoints`: binaries by architecture."""
+ASKED_AT_ONCE = 100
+Ask = Callable[[list[WallsStanding]], Awaitable[WallsTold]]
 
-    def __init__(self, api: KubeApi, around: Surroundings, entrypoints: Mapping[str, bytes]) -> None:
-        self._api, self._around, self._entrypoints = api, around, entrypoints
+
+class NotOurs(Rejected):
+    """The namespace {namespace} was there before and is not labelled as {tenant}'s: name another in its record, or
+    give it the labels app.kubernetes.io/managed-by=overspill and overspill.dev/tenant={tenant}.
+    """
+
+    code = "namespace_not_ours"
+    status = 409
+
+
+class WallKeeper:
+    """`cluster`: as the hub calls it. `entrypoints`: binaries by architecture."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        cluster: str,
+        around: Surroundings,
+        entrypoints: Mapping[str, bytes],
+    ) -> None:
+        self._api, self._cluster, self._around, self._entrypoints = api, cluster, around, entrypoints
         self._stand: dict[str, TenantWalls] = {}
+        self._wrong: dict[str, str] = {}
+        """Why a tenant's walls do not stand."""
         self._begun: dict[str, tuple[TenantWalls, int]] = {}
         """How many walls of those that are being built stand: an API server in a storm would let no row of calls
         through as a whole."""
@@ -61,19 +85,80 @@ class WallKeeper:
         self._stand.pop(tenant, None)
         self._begun.pop(tenant, None)
 
-    async def mend(self, every_seconds: float) -> None:
-        """Never returns."""
+    async def mend(self, every_seconds: float, ask: Ask, busy: Callable[[str], bool]) -> None:
+        """Never returns. `ask`: what the hub says of these tenants. `busy`: whether something of a tenant is ordered
+        or runs here.
+        """
         while True:
             await asyncio.sleep(every_seconds)
+            try:
+                await self._follow_hub(ask, busy)
+            except OverspillError as error:
+                log.info("walls_not_asked", why=str(error)[:300])
             for tenant in list(self._stand.values()):
-                try:
-                    for wall in walls(tenant, self._around, self._entrypoints):
-                        await self._apply(wall)
-                except OverspillError as error:
-                    log.warning("walls_not_mended", tenant=tenant.tenant, why=str(error)[:300])
+                await self._mend(tenant)
+
+    async def _follow_hub(self, ask: Ask, busy: Callable[[str], bool]) -> None:
+        """What another instance built, or we before a restart, is found by its labels. Raises Unavailable, Rejected."""
+        found = (await self._api.list(NAMESPACE, labels=self._selector())).items
+        tenants = sorted({labels_of(each)[TENANT] for each in found} | self._stand.keys())
+        for start in range(0, len(tenants), ASKED_AT_ONCE):
+            some = tenants[start : start + ASKED_AT_ONCE]
+            told = await ask([self._standing(tenant) for tenant in some])
+            for wanted in told.keep:
+                self._stand[wanted.tenant] = wanted
+            for tenant in told.gone:
+                if busy(tenant):
+                    continue  # its jobs end first
+                await self._tear_down(tenant, (each for each in found if labels_of(each)[TENANT] == tenant))
+
+    def _selector(self) -> str:
+        managed = ",".join(f"{name}={value}" for name, value in MANAGED.items())
+        return f"{managed},{CLUSTER}={self._cluster},{TENANT}"
+
+    def _standing(self, tenant: str) -> WallsStanding:
+        why = self._wrong.get(tenant, "")
+        return WallsStanding(tenant=tenant, stands=not why, why=why)
+
+    async def _tear_down(self, tenant: str, namespaces: Iterable[Resource]) -> None:
+        self.doubt(tenant)
+        self._wrong.pop(tenant, None)
+        for namespace in namespaces:
+            about = namespace["metadata"]
+            if about.get("deletionTimestamp") is None:
+                # Whoever took our labels away in the meantime changed its version, and keeps it.
+                await self._api.delete(NAMESPACE, about["name"], uid=about["uid"], version=about["resourceVersion"])
+                log.info("walls_removed", tenant=tenant, namespace=about["name"])
+
+    async def _mend(self, tenant: TenantWalls) -> None:
+        try:
+            for wall in walls(tenant, self._around, self._entrypoints):
+                await self._apply(wall)
+            if tenant.quota == Quota():
+                for namespace in tenant.namespaces:
+                    await self._api.delete(RESOURCE_QUOTA, QUOTA, namespace)
+        except OverspillError as error:
+            self._wrong[tenant.tenant] = str(error)[:300]
+            log.warning("walls_not_mended", tenant=tenant.tenant, why=str(error)[:300])
+        else:
+            self._wrong.pop(tenant.tenant, None)
+
+    async def _own(self, wall: Resource) -> None:
+        """Raises NotOurs: who made a namespace before us, and what for, we can't know."""
+        name, wanted = wall["metadata"]["name"], wall["metadata"]["labels"]
+        try:
+            found = await self._api.get(NAMESPACE, name)
+        except NotFound:
+            about = {"name": name, "labels": {**wanted, CLUSTER: self._cluster}}
+            found = await self._api.create(NAMESPACE, {**wall, "metadata": about})
+        labels = labels_of(found)
+        if any(labels.get(each) != wanted[each] for each in (*MANAGED, TENANT)):
+            raise NotOurs(namespace=name, tenant=wanted[TENANT])
 
     async def _apply(self, wall: Resource) -> None:
         kind = KINDS[wall["kind"]]
+        if kind == NAMESPACE:
+            await self._own(wall)
         try:
             await self._api.apply(kind, wall)
         except KubeRefused as refused:

@@ -20,6 +20,7 @@ for metadata and services too."""
 PRIVATE_6 = ("fc00::/7", "fe80::/10")
 DNS_PORT = 53
 MANAGED = {"app.kubernetes.io/managed-by": "overspill"}
+QUOTA = "overspill-quota"
 DEFAULT_CPU, DEFAULT_MEMORY = "250m", "512Mi"
 
 
@@ -128,7 +129,7 @@ def _quota(tenant: TenantWalls, namespace: str) -> Resource:
     return {
         "apiVersion": "v1",
         "kind": "ResourceQuota",
-        "metadata": _about(tenant, namespace, "overspill-quota"),
+        "metadata": _about(tenant, namespace, QUOTA),
         "spec": {"hard": {name: amount for name, amount in hard.items() if amount is not None}},
     }
 

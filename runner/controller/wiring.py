@@ -78,9 +78,10 @@ class Watch:
     ) -> None:
         self._settings, self._bus, self._api, self._lease, self._clock = settings, bus, api, lease, clock
         self._ask = asyncio.Event()
-        self._walls = WallKeeper(api, Surroundings(platform=tuple(settings.egress)), entrypoints)
+        around = Surroundings(platform=tuple(settings.egress))
+        self._walls = WallKeeper(api, settings.cluster, around, entrypoints)
         self._beats = Beats(bus, api, clock, settings.cluster, settings.beat_seconds, settings.silence_seconds)
-        hub = HubDoor(bus, settings.cluster, KUBE)
+        self._hub = hub = HubDoor(bus, settings.cluster, KUBE)
         site = Site(
             cluster=settings.cluster,
             step_ctl_image=settings.step_ctl_image,
@@ -117,7 +118,7 @@ class Watch:
             tasks.create_task(self._listen())
             tasks.create_task(self._ask_orders())
             tasks.create_task(self._beats.run())
-            tasks.create_task(self._walls.mend(self._settings.walls_seconds))
+            tasks.create_task(self._walls.mend(self._settings.walls_seconds, self._hub.walls, self._controller.busy))
             tasks.create_task(self._look(tasks))
             leading.set()
 

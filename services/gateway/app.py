@@ -9,8 +9,10 @@ from starlette.routing import Route
 from services.gateway.desk import Desk
 from services.gateway.guard import Guard
 from services.gateway.problems import install
-from services.gateway.routes import artifacts, clusters, events, jobs, logs, operating, platform, status
+from services.gateway.routes import artifacts, clusters, events, jobs, logs, operating, platform, status, tenants
 from services.gateway.routes.artifacts import SourceAsked
+from services.gateway.routes.clusters import ClusterAsked
+from services.gateway.routes.tenants import TenantAsked
 from services.gateway.views import EventPage, Problem
 from shared.spec import JobSpec
 
@@ -34,7 +36,7 @@ def create_app(desk: Desk) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.desk = desk
-    rooms = (jobs, events, logs, artifacts, clusters, operating, platform, status)
+    rooms = (jobs, events, logs, artifacts, clusters, tenants, operating, platform, status)
     for room in rooms:
         app.include_router(room.router)
     own = [route for route in app.routes if isinstance(route, Route)]
@@ -45,7 +47,7 @@ def create_app(desk: Desk) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "range"],
             expose_headers=["location", "content-range", "retry-after", "idempotency-replayed"],
         )
@@ -69,7 +71,7 @@ def _describe(app: FastAPI) -> None:
             return app.openapi_schema
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (JobSpec, SourceAsked, EventPage, Problem):
+        for model in (JobSpec, SourceAsked, ClusterAsked, TenantAsked, EventPage, Problem):
             schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema

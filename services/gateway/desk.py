@@ -9,6 +9,7 @@ from services.gateway.admission import Admission
 from services.gateway.auth.door import Door, require
 from services.gateway.cancelling import Cancelling
 from services.gateway.deleting import Deleting
+from services.gateway.enrolling import Enrolling
 from services.gateway.figures.ledger import Ledger
 from services.gateway.figures.refusing import Refusing
 from services.gateway.figures.status import Status
@@ -25,6 +26,7 @@ from shared.clock import Clock
 from shared.errors import NotFound
 from shared.flow import JOBS, Spec
 from shared.ids import is_token
+from shared.issuer import Issuer
 from shared.principal import Principal, Role
 from shared.spec import JobSpec
 
@@ -40,6 +42,8 @@ class Desk:
     cancelling: Cancelling
     room: Room
     deleting: Deleting
+    enrolling: Enrolling
+    issuer: Issuer
     feed: Feed
     reading: Reading
     followers: Followers

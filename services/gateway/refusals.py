@@ -68,6 +68,44 @@ class BadRequest(Rejected):
     status = 400
 
 
+class InvalidBody(Rejected):
+    """{why}"""
+
+    code = "invalid_request"
+
+
+class ClusterInUse(Rejected):
+    """{count} jobs run in the cluster {cluster} ({jobs}): drain it, wait until they have ended, or remove it by force,
+    which loses what runs there.
+    """
+
+    code = "cluster_in_use"
+    status = 409
+
+
+class TenantInUse(Rejected):
+    """{count} jobs of the tenant {tenant} run ({jobs}): wait until they have ended, or delete it by force, which
+    cancels them.
+    """
+
+    code = "tenant_in_use"
+    status = 409
+
+
+class TenantCloses(Rejected):
+    """The tenant {tenant} is being deleted: take another name; this one is free again some days after the deletion."""
+
+    code = "tenant_closes"
+    status = 409
+
+
+class NamespaceTaken(Rejected):
+    """The namespace {namespace} is {owner}'s: name another one."""
+
+    code = "namespace_taken"
+    status = 409
+
+
 class BodyTooLarge(Rejected):
     """The body is larger than {limit} bytes: move long scripts and data into the source."""
 

@@ -26,6 +26,8 @@ class Watched(Generic[M]):
     def __init__(self, bus: Bus, bucket: Bucket, model: type[M], changed: Callable[[], None] = lambda: None) -> None:
         self._bus, self._bucket, self._model, self._changed = bus, bucket, model, changed
         self._records: dict[str, M] = {}
+        self.removed: set[str] = set()
+        """Keys that were there once and were deleted."""
         self.loaded = asyncio.Event()
 
     def get(self, key: str) -> M | None:
@@ -58,7 +60,9 @@ class Watched(Generic[M]):
     def _apply(self, entry: Entry) -> None:
         if entry.deleted:
             self._records.pop(entry.key, None)
+            self.removed.add(entry.key)
             return
+        self.removed.discard(entry.key)
         try:
             self._records[entry.key] = self._own(entry)
         except Poison as error:

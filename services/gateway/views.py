@@ -176,7 +176,12 @@ class MachineView(View):
 class ClusterView(View):
     cluster: str
     display_name: str = ""
-    pools: list[dict[str, Any]]
+    state: str = Field(
+        description="ready; draining (cordoned); suspect or lost, by its silence; unseen: nothing of it was ever heard"
+    )
+    age_seconds: float | None = Field(default=None, description="since something of it was heard")
+    jobs: int = Field(default=0, description="placed there now")
+    pools: list[dict[str, Any]] = Field(description="`free`: what is allocatable less what placed jobs take")
     machines_ready: int
     machines_lost: int
     seen: str | None = None
@@ -185,6 +190,49 @@ class ClusterView(View):
 
 class ClustersView(View):
     clusters: list[ClusterView]
+
+
+class EnrolledClusterView(View):
+    """A cluster's record."""
+
+    cluster: str
+    display_name: str
+    bus_urls: list[str]
+    object_url: str | None = None
+    pools: list[dict[str, Any]]
+    tenants: list[str] | None = None
+    cordoned: bool
+
+
+class CredentialView(View):
+    credential: str = Field(description="content of the file `controller.creds`; shown now and never again")
+    expires_seconds: float | None = None
+
+
+class WallView(View):
+    cluster: str
+    stands: bool
+    why: str = ""
+
+
+class TenantView(View):
+    """A tenant's record, without its keys."""
+
+    tenant: str
+    display_name: str
+    namespaces: list[str] = Field(description="the default one first")
+    pod_quota: dict[str, Any]
+    egress: list[dict[str, Any]]
+    weight: float
+    limits: dict[str, Any]
+    log_retention_seconds: float
+    history_seconds: float
+    closing: str | None = Field(default=None, description="since when it is being deleted")
+    walls: list[WallView] = Field(default_factory=list, description="by cluster, as its controller told last")
+
+
+class TenantsView(View):
+    tenants: list[TenantView]
 
 
 class MeView(View):

@@ -16,6 +16,7 @@ from services.gateway.auth.tokens import Tokens
 from services.gateway.cancelling import Cancelling
 from services.gateway.deleting import Deleting
 from services.gateway.desk import Desk
+from services.gateway.enrolling import Enrolling
 from services.gateway.figures.ledger import Ledger, keep
 from services.gateway.figures.refusing import Refusing
 from services.gateway.figures.status import Status
@@ -29,6 +30,7 @@ from services.gateway.room import Room
 from services.gateway.settings import Settings
 from services.gateway.submissions import Submissions
 from services.gateway.tenants import Directory
+from services.gateway.walling import Walls
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.errors import Unavailable
@@ -73,7 +75,7 @@ async def serve(
 ) -> None:
     """Runs until cancelled. `ready` is set once jobs can be taken and shown."""
     with contextlib.closing(sock or listening_socket(settings.host, settings.port)) as door:
-        async with opened(settings, bus, clock or SystemClock()) as desk, asyncio.TaskGroup() as tasks:
+        async with opened(settings, bus, issuer, clock or SystemClock()) as desk, asyncio.TaskGroup() as tasks:
             grants = Grants(bus, desk.directory, issuer, settings.grant_margin_seconds, desk.refusing.refused)
             submissions = Submissions(
                 bus,
@@ -94,7 +96,11 @@ async def serve(
             # HTTP says meanwhile what it waits for; the bus has nobody to tell and just waits.
             await desk.directory.tenants.loaded.wait()
             await desk.directory.clusters.loaded.wait()
-            async with bus.serve(grants.subject, grants.answer, queue=QUEUE):
+            walls = Walls(bus, desk.directory)
+            async with (
+                bus.serve(grants.subject, grants.answer, queue=QUEUE),
+                bus.serve(walls.subject, walls.answer, queue=QUEUE),
+            ):
                 tasks.create_task(submissions.run())
                 await desk.feed.caught_up.wait()
                 ready.set()
@@ -102,7 +108,7 @@ async def serve(
 
 
 @asynccontextmanager
-async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[Desk]:
+async def opened(settings: Settings, bus: Bus, issuer: Issuer, clock: Clock) -> AsyncIterator[Desk]:
     """The desk with its projection open; nothing runs yet."""
     path = settings.data_dir / PROJECTION_FILE
     async with Writer(path) as writer:
@@ -124,6 +130,8 @@ async def opened(settings: Settings, bus: Bus, clock: Clock) -> AsyncIterator[De
                 door=Door(directory, Tokens.from_settings(settings), clock),
                 admission=Admission(bus, directory, QueueDepth(reading.queued, clock), room, clock),
                 cancelling=cancelling,
+                enrolling=Enrolling(bus),
+                issuer=issuer,
                 deleting=Deleting(bus, cancelling, feed, clock),
                 room=room,
                 feed=feed,

@@ -3,6 +3,7 @@
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from services.scheduler.lanes import Lanes
@@ -83,6 +84,8 @@ class State:
         self.placed_on: dict[Target, set[Key]] = {}
         self.machines: dict[Target, MachineHeard] = {}
         self.clusters: dict[str, ClusterRecord] = {}
+        self.removed: set[str] = set()
+        """Clusters whose record was deleted."""
         self.dirty: OrderedDict[Key, None] = OrderedDict()
         self.timers: list[tuple[float, Key]] = []
         self.sweep: OrderedDict[Key, None] = OrderedDict()
@@ -256,7 +259,9 @@ class State:
         record = self.clusters.get(seen.cluster)
         kinds: dict[str, PoolKind] = {pool.pool: pool.kind for pool in record.pools} if record else {}
         tenants = record.tenants if record else None
-        return self.fleet.put(machine_from(seen, kinds.get(seen.pool, "agents"), tenants))
+        machine = machine_from(seen, kinds.get(seen.pool, "agents"), tenants)
+        closed = seen.cluster in self.removed or (record is not None and record.cordoned)
+        return self.fleet.put(replace(machine, state="draining") if closed and machine.state == "ready" else machine)
 
     def _look_for_missing(self, target: Target, heard: MachineHeard) -> None:
         here = self.placed_on.get(target)
@@ -304,7 +309,9 @@ class State:
         cluster = fact.cluster
         if fact.record is None:
             self.clusters.pop(cluster, None)
+            self.removed.add(cluster)
         else:
+            self.removed.discard(cluster)
             self.clusters[cluster] = fact.record
         changed = [
             self._put_machine(heard.seen)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import orjson
 
-from shared.adapters.identity import Account, Identity
+from shared.adapters.identity import Account, Identity, Kind, NoAccount
 from shared.adapters.nats_bus import NatsBus
 from shared.errors import OverspillError
 
@@ -41,6 +41,17 @@ class Accounts:
     async def add_cluster(self, name: str, tenants: tuple[str, ...] | None = None) -> None:
         """Idempotent; `tenants` None: it serves all. Raises BadName, Unavailable, AccountRefused."""
         await self._push(self._identity.add_cluster(name, tenants))
+
+    async def remove(self, kind: Kind, name: str) -> None:
+        """Its credentials open nothing from now on, and who is connected with one is put out. Idempotent. Raises
+        Unavailable, AccountRefused.
+        """
+        try:
+            closed = self._identity.closed(kind, name)
+        except NoAccount:
+            return
+        await self._push(closed)
+        self._identity.forget(kind, name)
 
     async def _push(self, account: Account) -> None:
         answer = await self._bus.request("$SYS.REQ.CLAIMS.UPDATE", account.jwt.encode(), timeout_seconds=PUSH_SECONDS)

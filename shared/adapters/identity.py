@@ -16,6 +16,7 @@ from typing import Literal, Self
 import orjson
 
 from shared.adapters.nats_jwt import (
+    closed_account_claim,
     edge_account_claim,
     hub_account_claim,
     operator_claim,
@@ -124,6 +125,16 @@ class Identity:
             self._make(f"{_FOLDER['cluster']}/{name}", KeyKind.ACCOUNT)
         return self.account("cluster", name)
 
+    def closed(self, kind: Kind, name: str) -> Account:
+        """The account as a server is to know it before it is forgotten. Raises NoAccount."""
+        return self._account(f"{kind}-{name}", self._account_key(kind, name), closed_account_claim())
+
+    def forget(self, kind: Kind, name: str) -> None:
+        """Idempotent. Added again, it is another account, which the credentials of this one do not open."""
+        with self._locked():
+            self._path(f"{_FOLDER[kind]}/{name}").unlink(missing_ok=True)
+            self._keys.pop(f"{_FOLDER[kind]}/{name}", None)
+
     def account(self, kind: Kind, name: str) -> Account:
         """Raises NoAccount."""
         key = self._account_key(kind, name)
@@ -189,9 +200,17 @@ class Identity:
         return Account(name, key.public, signed(self._key("operator"), key.public, name, claim))
 
     def _account_key(self, kind: Kind, name: str) -> KeyPair:
-        if not is_token(name) or not self._path(f"{_FOLDER[kind]}/{name}").is_file():
+        try:
+            # Read anew: another process may have forgotten it and made another.
+            seed = self._path(f"{_FOLDER[kind]}/{name}").read_text().strip() if is_token(name) else ""
+        except FileNotFoundError:
+            seed = ""
+        if not seed:
             raise NoAccount(kind=kind, name=name)
-        return self._key(f"{_FOLDER[kind]}/{name}")
+        known = self._keys.get(f"{_FOLDER[kind]}/{name}")
+        if known is None or known.seed != seed:
+            known = self._keys[f"{_FOLDER[kind]}/{name}"] = KeyPair.from_seed(seed)
+        return known
 
     def _imports(self, kind: Kind, name: str) -> Crossing:
         match kind:

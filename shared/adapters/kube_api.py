@@ -103,13 +103,21 @@ class KubeServer:
         )
 
     async def delete(
-        self, kind: Kind, name: str, namespace: str | None = None, *, grace_seconds: int | None = None, uid: str = ""
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_seconds: int | None = None,
+        uid: str = "",
+        version: str = "",
     ) -> None:
         options: Resource = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        demanded = {"uid": uid, "resourceVersion": version}
+        if uid or version:
+            options["preconditions"] = {name: value for name, value in demanded.items() if value}
         try:
             await self._call("DELETE", kind.path(namespace, name), body=options)
         except NotFound:

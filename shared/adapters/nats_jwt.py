@@ -12,6 +12,8 @@ from shared.adapters.nkeys import KeyPair
 from shared.parties import Crossing
 
 _NO_LIMIT = -1
+_FOR_EVER = 2**40
+"""Users of before this Unix time are refused: all."""
 _ACCOUNT_LIMITS = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), _NO_LIMIT)
 _JETSTREAM_LIMITS = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), _NO_LIMIT)
 
@@ -75,3 +77,8 @@ def hub_account_claim(exports: Crossing) -> dict[str, Any]:
 def edge_account_claim(imports: Crossing, hub: str) -> dict[str, Any]:
     """A tenant's or a cluster's account: nothing of its own, and `imports` of the account `hub`."""
     return _account(imports=_imports(imports, hub))
+
+
+def closed_account_claim() -> dict[str, Any]:
+    """Of an account that was taken away: it imports nothing, and whoever has a credential of it is put out."""
+    return _account(revocations={"*": _FOR_EVER})

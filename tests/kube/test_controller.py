@@ -2,15 +2,20 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.facts import Desired
-from shared.kube import NETWORK_POLICY, POD, SECRET
+from shared.kube import NAMESPACE, NETWORK_POLICY, POD, SECRET
 from shared.lifecycle import Reason
-from tests.integration.runner.hub import Hub
+from shared.pods import PodTemplate
+from shared.requests import PodGrant
+from shared.walls import TenantWalls
+from tests.integration.runner.hub import TENANT, Hub
 from tests.kube.edge import ControllerProcess, name_of, succeed
 from tests.kube.kubelet import Kubelet, condition, container, terminated, waiting
 
@@ -294,3 +299,35 @@ async def test_a_hole_in_a_tenant_s_walls_is_mended(hub: Hub, controller: Contro
     await kubelet.api.get(NETWORK_POLICY, "overspill-builds", kubelet.namespace)
     await kubelet.api.delete(NETWORK_POLICY, "overspill-builds", kubelet.namespace)
     await kubelet.until_there(NETWORK_POLICY, "overspill-builds")
+
+
+async def test_a_namespace_that_somebody_else_made_is_neither_used_nor_changed(
+    hub: Hub, controller: ControllerProcess, kubelet: Kubelet, namespace: str
+) -> None:
+    assert hub.pod is not None
+    walls = TenantWalls(tenant=TENANT, namespaces=[namespace])
+    hub.pod = PodGrant(pool="fixed", namespace=namespace, template=PodTemplate(), walls=walls)
+    before = (await kubelet.api.get(NAMESPACE, namespace))["metadata"]["resourceVersion"]
+    ended = await hub.ended(await hub.order(SPEC, "kube"))
+    assert (ended.outcome, ended.reason) == ("error", Reason.REFUSED)
+    assert namespace in ended.message
+    assert (await kubelet.api.get(NAMESPACE, namespace))["metadata"]["resourceVersion"] == before
+    assert not (await kubelet.api.list(NETWORK_POLICY, namespace)).items
+
+
+def test_a_controller_listens_nowhere(controller: ControllerProcess) -> None:
+    """A cluster behind a firewall needs outbound connections alone."""
+    assert controller.process is not None
+    while "leading" not in controller.complaints():
+        assert controller.process.poll() is None
+        time.sleep(0.05)
+    assert not listening(controller.process.pid)
+
+
+def listening(pid: int) -> list[str]:
+    """TCP sockets in state LISTEN (0A) that belong to the process."""
+    own = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    lines = [
+        line.split() for each in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{each}").read_text().splitlines()
+    ]
+    return [words[1] for words in lines[1:] if words[3] == "0A" and f"socket:[{words[9]}]" in own]

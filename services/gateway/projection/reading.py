@@ -149,6 +149,15 @@ class Reading:
         row = await self._run(lambda db: db.execute(sql, (tenant, at_most)).fetchone())
         return int(row[0])
 
+    async def placed(self, tenants: Sequence[str]) -> list[JobRecord]:
+        """Of these tenants, those that are placed now."""
+        sql = "SELECT record FROM jobs WHERE tenant = ? AND state = 'placed'"
+
+        def work(db: sqlite3.Connection) -> list[JobRecord]:
+            return [decode(JobRecord, row[0]) for tenant in tenants for row in db.execute(sql, (tenant,))]
+
+        return await self._run(work)
+
     async def job(self, tenant: str, job: str) -> JobPicture | None:
         return await self._run(lambda db: _picture(db, tenant, job))
 

@@ -9,22 +9,16 @@ from starlette.responses import RedirectResponse, Response
 
 from services.gateway.desk import Caller, Submitter, TheDesk
 from services.gateway.presenting import artifact_view, time_of
-from services.gateway.refusals import BadRequest, LimitExceeded
+from services.gateway.refusals import BadRequest, InvalidBody, LimitExceeded
 from services.gateway.routes.answers import header, problems, show
 from services.gateway.views import ArtifactView, DownloadView, SourceView, View
 from shared.clock import iso
-from shared.errors import NotFound, Rejected
+from shared.errors import NotFound
 from shared.flow import Svc
 from shared.requests import DownloadAsked, Presigned, SourceUploadAsked, SourceUploadTold
 from shared.wire import decode, encode
 
 router = APIRouter(prefix="/v1", tags=["artifacts and sources"])
-
-
-class InvalidBody(Rejected):
-    """{why}"""
-
-    code = "invalid_request"
 
 
 class SourceAsked(View):

@@ -1,4 +1,4 @@
-"""What operators of the platform need: tenants that go, and what was buried."""
+"""What operators of the platform need: what was buried."""
 
 from collections import deque
 from typing import Annotated
@@ -14,29 +14,12 @@ from services.gateway.views import BuriedPage, BuriedView
 from shared.burying import SIZE, SUBJECT, WHY
 from shared.bus import Message
 from shared.clock import iso
-from shared.errors import NotFound
 from shared.flow import DLQ, Buried
 from shared.ids import is_token
 
 router = APIRouter(prefix="/v1", tags=["operating"])
 
 SHOWN_CHARACTERS = 400
-
-
-@router.delete(
-    "/tenants/{tenant}",
-    status_code=202,
-    response_class=Response,
-    responses={202: {"description": "Nobody comes in for it any more; everything of it goes"}, **problems(404, 409)},
-)
-async def delete_tenant(tenant: str, caller: Operator, desk: TheDesk) -> Response:
-    """Delete a tenant: its jobs end, then its history, objects, queues and record go. Asking again changes nothing."""
-    if not is_token(tenant):
-        raise NotFound(what="tenant", name=repr(tenant[:60]))
-    if tenant == caller.tenant:
-        raise BadRequest(why=f"{tenant} is your own tenant: ask with an operator's key of another one")
-    await desk.deleting.tenant(caller, tenant)
-    return Response(status_code=202)
 
 
 @router.get("/dlq", response_model=BuriedPage, responses=problems())

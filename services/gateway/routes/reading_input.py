@@ -2,8 +2,13 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
-from services.gateway.refusals import BadRequest
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from services.gateway.refusals import BadRequest, InvalidBody, UnsupportedMedia
 
 IDEMPOTENCY_LIMIT = 200
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
@@ -47,3 +52,40 @@ def label(text: str) -> tuple[str, str]:
     if not sign or not key:
         raise BadRequest(why=f"label {text[:80]!r}: give key=value")
     return key, value
+
+
+def taking(model: str) -> dict[str, Any]:
+    """OpenAPI's word for a JSON body that is read by `body_of`."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def body_of(request: Request, model: type[BaseModel]) -> dict[str, Any]:
+    """What the body says, as JSON, once it is right. Raises UnsupportedMedia, BadRequest, InvalidBody."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMedia(wanted="application/json", given=repr(kind[:100]))
+    try:
+        told = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(why=f"the body is no JSON: {error}") from error
+    try:
+        asked = model.model_validate_json(orjson.dumps(told), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidBody(why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    _check_known(asked, "")
+    return asked.model_dump(mode="json", exclude_unset=True)
+
+
+def _check_known(value: object, where: str) -> None:
+    """Models of the bus keep what they don't know; a person's slip is refused. Raises InvalidBody."""
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            _check_known(each, f"{where}{number}.")
+    if not isinstance(value, BaseModel):
+        return
+    for name in value.model_extra or ():
+        raise InvalidBody(why=f"{where}{name}: there is no such field")
+    for name in type(value).model_fields:
+        _check_known(getattr(value, name), f"{where}{name}.")

@@ -1,0 +1,135 @@
+"""Where operators change the records of clusters and tenants, by compare-and-set; all else follows from them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from services.gateway.refusals import ClusterInUse, InvalidBody, NamespaceTaken, TenantCloses, TenantInUse
+from shared.bus import Bus
+from shared.errors import NotFound, Poison, WrongSequence
+from shared.facts import JobRecord
+from shared.flow import CLUSTERS, JOBS, TENANTS, Job
+from shared.lifecycle import JobState
+from shared.stream import Bucket
+from shared.tenancy import ClusterRecord, TenantRecord
+from shared.wire import Model, decode, encode
+
+log = structlog.get_logger()
+
+M = TypeVar("M", bound=Model)
+
+TRIES = 5
+NAMED = 3
+"""Jobs that a refusal names."""
+RESERVED = ("default", "kube-", "overspill-")
+"""Beginnings of namespaces that are somebody else's: Kubernetes', the edge's, or a tenant's default one."""
+
+
+class Enrolling:
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def cluster(self, name: str, changes: Mapping[str, Any]) -> tuple[ClusterRecord, bool]:
+        """What `changes` leaves out stays as it was. (record, whether it is new.) Raises InvalidBody."""
+
+        def change(before: ClusterRecord | None) -> ClusterRecord:
+            return _changed(ClusterRecord, {"cluster": name}, before, changes)
+
+        return await self._change(CLUSTERS, ClusterRecord, name, change)
+
+    async def tenant(self, name: str, changes: Mapping[str, Any]) -> tuple[TenantRecord, bool]:
+        """As `cluster`. Raises InvalidBody, TenantCloses, NamespaceTaken."""
+        owners = await self._owners()
+
+        def change(before: TenantRecord | None) -> TenantRecord:
+            if before is not None and before.closing_unix is not None:
+                raise TenantCloses(tenant=name)
+            record = _changed(TenantRecord, {"tenant": name}, before, changes)
+            for namespace in record.namespaces:
+                if namespace.startswith(RESERVED) and namespace != record.default_namespace:
+                    raise NamespaceTaken(namespace=namespace, owner="the platform or Kubernetes")
+                if owners.get(namespace, name) != name:
+                    raise NamespaceTaken(namespace=namespace, owner=f"the tenant {owners[namespace]}")
+            return record
+
+        return await self._change(TENANTS, TenantRecord, name, change)
+
+    async def remove_cluster(self, name: str, *, force: bool) -> None:
+        """Raises NotFound, ClusterInUse."""
+        bucket = self._bus.bucket(CLUSTERS)
+        entry = await bucket.get(name)
+        if entry is None:
+            raise NotFound(what="cluster", name=name)
+        if not force and (there := await self.placed(lambda record: _cluster_of(record) == name)):
+            raise ClusterInUse(cluster=name, count=len(there), jobs=", ".join(there[:NAMED]))
+        await bucket.delete(name, entry.revision)
+        log.info("cluster_removed", cluster=name)
+
+    async def check_idle(self, tenant: str) -> None:
+        """Raises TenantInUse."""
+        if there := await self.placed(lambda record: record.tenant == tenant):
+            raise TenantInUse(tenant=tenant, count=len(there), jobs=", ".join(there[:NAMED]))
+
+    async def placed(self, wanted: Callable[[JobRecord], bool]) -> list[str]:
+        """Ids of the jobs that are placed now, as the bus has them."""
+        records = [decode(JobRecord, message.data) for message in await self._bus.last_each(JOBS, Job.filter())]
+        return [record.job for record in records if record.state is JobState.PLACED and wanted(record)]
+
+    async def _owners(self) -> dict[str, str]:
+        """Tenants by namespace."""
+        owners: dict[str, str] = {}
+        for entry in (await self._bus.bucket(TENANTS).all()).values():
+            try:
+                record = decode(TenantRecord, entry.value)
+            except Poison as poison:
+                log.warning("tenant_record_ignored", tenant=entry.key, why=str(poison))
+                continue
+            owners |= dict.fromkeys(record.walls.namespaces, record.tenant)
+        return owners
+
+    async def _change(
+        self, bucket: Bucket, model: type[M], name: str, change: Callable[[M | None], M]
+    ) -> tuple[M, bool]:
+        """Nothing is written when nothing changes."""
+        store = self._bus.bucket(bucket)
+        for last in range(TRIES):
+            entry = await store.get(name)
+            before = None if entry is None else decode(model, entry.value)
+            after = change(before)
+            try:
+                if entry is None:
+                    await store.create(name, encode(after))
+                elif after != before:
+                    await store.update(name, encode(after), entry.revision)
+            except WrongSequence:
+                if last == TRIES - 1:
+                    raise
+                continue
+            return after, entry is None
+        raise AssertionError
+
+
+def _cluster_of(record: JobRecord) -> str | None:
+    return None if record.placement is None else record.placement.cluster
+
+
+def _merged(known: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an object that is changed, too, what is left out stays."""
+    return {**known} | {
+        name: _merged(known[name], value)
+        if isinstance(value, Mapping) and isinstance(known.get(name), Mapping)
+        else value
+        for name, value in changes.items()
+    }
+
+
+def _changed(model: type[M], key: Mapping[str, str], before: M | None, changes: Mapping[str, Any]) -> M:
+    known = {} if before is None else before.model_dump(mode="json", exclude=set(before.model_extra or ()))
+    try:
+        return model.model_validate({**_merged(known, changes), **key})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidBody(why=f"{where}: {first['msg']}") from error

@@ -1,0 +1,94 @@
+"""A deleted tenant's walls go: the real controller with the rights of the chart alone, on a real API server."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.kube_api import KubeServer
+from shared.bus import Headers, Message
+from shared.errors import NotFound
+from shared.flow import ORDERS, Edge, OrderTo
+from shared.kube import NAMESPACE
+from shared.requests import WallsAsked, WallsStanding, WallsTold
+from shared.wire import decode, encode
+from tests.conftest import BusServer
+from tests.integration.runner.hub import TENANT, Hub
+from tests.kube import control_plane
+from tests.kube.control_plane import ControlPlane
+from tests.kube.edge import ControllerProcess, name_of, succeed
+from tests.kube.helm import CHARTS, helm, resources
+from tests.kube.kubelet import Kubelet
+from tests.kube.test_charts import EDGE, KINDS
+
+SPEC = {"name": "build", "steps": [{"run": "make"}]}
+LEASE = "edge"
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    with control_plane.running(tmp_path / "plane") as plane:
+        yield plane
+
+
+@pytest.fixture
+async def controller(
+    plane: ControlPlane, fresh_bus_server: BusServer, tmp_path: Path
+) -> AsyncIterator[ControllerProcess]:
+    made = helm(
+        *("template", "edge", str(CHARTS / "overspill-edge"), "--namespace", LEASE), "--kube-version", "1.34.0", *EDGE
+    )
+    async with KubeServer.connect(plane.kubeconfig) as admin:
+        await admin.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEASE}})
+        for resource in resources(made):
+            if resource["kind"] in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"):
+                await admin.apply(KINDS[resource["kind"]], resource)
+    rights = plane.account_kubeconfig(LEASE, "edge-controller")
+    one = ControllerProcess(fresh_bus_server, rights, LEASE, tmp_path / "one").start()
+    yield one
+    one.signal(signal.SIGKILL)
+
+
+class Hubs:
+    """What the hub says of tenants' walls."""
+
+    def __init__(self) -> None:
+        self.told = WallsTold()
+        self.heard: list[WallsStanding] = []
+
+    async def answer(self, message: Message) -> tuple[bytes, Headers]:
+        self.heard += decode(WallsAsked, message.data).standing
+        return encode(self.told), {}
+
+
+async def test_a_deleted_tenant_s_namespace_goes_once_nothing_of_it_runs_and_no_other_does(
+    hub: Hub, controller: ControllerProcess, kubelet: Kubelet
+) -> None:
+    order = await hub.order(SPEC, "kube")
+    name = name_of(order)
+    await kubelet.run(name)
+    said = Hubs()
+    async with hub.bus.serve(Edge.filter(op="walls"), said.answer):
+        said.told = WallsTold(gone=[TENANT])
+        async with asyncio.timeout(60):
+            while sum(each.tenant == TENANT for each in said.heard) < 2:
+                await asyncio.sleep(0.05)
+        assert (await kubelet.api.get(NAMESPACE, kubelet.namespace))["metadata"].get("deletionTimestamp") is None
+        await succeed(hub, order)
+        await kubelet.end(name)
+        await kubelet.until_gone(name)
+        await hub.bus.purge(ORDERS, OrderTo.filter(tenant=TENANT))
+        async with asyncio.timeout(60):
+            while await _stays(kubelet.api, kubelet.namespace):
+                await asyncio.sleep(0.05)
+    assert await _stays(kubelet.api, LEASE)
+
+
+async def _stays(api: KubeServer, name: str) -> bool:
+    """No controller-manager runs here, which would finish what was deleted."""
+    try:
+        return (await api.get(NAMESPACE, name))["metadata"].get("deletionTimestamp") is None
+    except NotFound:
+        return False
