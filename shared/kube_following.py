@@ -14,7 +14,7 @@ import structlog
 
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.kube import Busy, Change, Kind, KubeApi, Resource, TooOld
+from shared.kube import Busy, Change, Keep, Kind, KubeApi, Resource, TooOld
 
 log = structlog.get_logger()
 
@@ -39,6 +39,8 @@ class Selection:
     namespace: str | None = None
     labels: str = ""
     fields: str = ""
+    keep: Keep | None = None
+    """Applied to what is listed, not to changes."""
 
 
 Told = Listed | Change
@@ -69,7 +71,9 @@ async def follow(api: KubeApi, what: Selection, clock: Clock, backoff: Backoff |
         at_least = 0.0
         try:
             if version is None:
-                listing = await api.list(what.kind, what.namespace, labels=what.labels, fields=what.fields)
+                listing = await api.list(
+                    what.kind, what.namespace, labels=what.labels, fields=what.fields, keep=what.keep
+                )
                 version = listing.version
                 yield Listed(listing.items)
             async for change in api.watch(

@@ -14,6 +14,7 @@ from runner.controller.controller import Controller
 from runner.controller.leading import KubeLease, LeaseLost
 from runner.controller.making import Maker, Site
 from runner.controller.model import selector
+from runner.controller.pods import slim
 from runner.controller.policy import Rules
 from runner.controller.settings import Settings
 from runner.controller.wall_keeping import WallKeeper
@@ -134,8 +135,11 @@ class Watch:
                     await changed.wait()
 
     async def _follow_pods(self) -> None:
-        async for told in follow(self._api, Selection(POD, labels=selector(self._settings.cluster)), self._clock):
+        async for told in follow(
+            self._api, Selection(POD, labels=selector(self._settings.cluster), keep=slim), self._clock
+        ):
             self._controller.told_of_pods(told)
+            self._beats.told_of_own_pods(told)
 
     async def _listen(self) -> None:
         subject = DesiredAt.filter(cluster=self._settings.cluster, target=KUBE)
