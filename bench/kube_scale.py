@@ -340,7 +340,7 @@ async def live(here: Site, count: int) -> Row:
 
 
 async def measure(what: str, options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as home, noted("kube_scale") as rows:
+    with tempfile.TemporaryDirectory() as home, noted(f"kube_scale_{what}") as rows:
         async with site(Path(home)) as here:
             match what:
                 case "picture":

@@ -13,6 +13,7 @@ from runner.controller.model import CLUSTER
 from runner.controller.nodes import NOTHING, NodePicture, Nodes, NodeState, Requests, read_node, read_requests
 from runner.controller.pod_figures import POOL, OwnPods, step_images
 from runner.controller.pods import read
+from runner.controller.prepulling import Usage
 from runner.protocol.directory import PROTOCOL
 from shared.bus import Bus
 from shared.clock import Clock
@@ -41,11 +42,13 @@ class Beats:
     ) -> None:
         self._bus, self._api, self._clock = bus, api, clock
         self._cluster, self._beat_seconds, self._silence_seconds = cluster, beat_seconds, silence_seconds
-        self._nodes = Nodes()
+        self.nodes = Nodes()
         self._session = random_id()
         self._changed = asyncio.Event()
         self._listed: set[str] = set()
         self._own = OwnPods()
+        self.usage = Usage()
+        """What steps use, and what pulling it takes."""
 
     async def run(self) -> None:
         """Never returns."""
@@ -59,13 +62,13 @@ class Beats:
         async for told in follow(self._api, Selection(NODE, keep=_slim_node), self._clock):
             match told:
                 case Listed(items):
-                    self._nodes.keep_nodes(item["node"] for item in items if item["node"] is not None)
+                    self.nodes.keep_nodes(item["node"] for item in items if item["node"] is not None)
                     self._listed.add(NODE.plural)
                 case Change("DELETED", resource):
-                    self._nodes.drop_node(resource["metadata"]["name"])
+                    self.nodes.drop_node(resource["metadata"]["name"])
                 case Change(_, resource):
                     if (node := _readable(resource)) is not None:
-                        self._nodes.put_node(node)
+                        self.nodes.put_node(node)
             self._changed.set()
 
     async def _follow_pods(self) -> None:
@@ -74,12 +77,12 @@ class Beats:
         async for told in follow(self._api, selection, self._clock):
             match told:
                 case Listed(items):
-                    self._nodes.keep_pods({item["uid"]: item["requests"] for item in items})
+                    self.nodes.keep_pods({item["uid"]: item["requests"] for item in items})
                     self._listed.add(POD.plural)
                 case Change("DELETED", resource):
-                    self._nodes.put_pod(resource["metadata"]["uid"], None)
+                    self.nodes.put_pod(resource["metadata"]["uid"], None)
                 case Change(_, resource):
-                    self._nodes.put_pod(resource["metadata"]["uid"], _requests(resource))
+                    self.nodes.put_pod(resource["metadata"]["uid"], _requests(resource))
             self._changed.set()
 
     def told_of_own_pods(self, told: Told) -> None:
@@ -87,14 +90,14 @@ class Beats:
         match told:
             case Listed(items):
                 self._own.keep(item["metadata"]["uid"] for item in items)
-                self._nodes.keep_own_pods({item["metadata"]["uid"]: _requests(item) for item in items})
+                self.nodes.keep_own_pods({item["metadata"]["uid"]: _requests(item) for item in items})
                 for item in items:
                     self._look_at_own(item, is_new=False)
             case Change("DELETED", resource):
                 self._own.drop(resource["metadata"]["uid"])
-                self._nodes.put_own_pod(resource["metadata"]["uid"], None)
+                self.nodes.put_own_pod(resource["metadata"]["uid"], None)
             case Change(kind, resource):
-                self._nodes.put_own_pod(resource["metadata"]["uid"], _requests(resource))
+                self.nodes.put_own_pod(resource["metadata"]["uid"], _requests(resource))
                 self._look_at_own(resource, is_new=kind == "ADDED")
         self._changed.set()
 
@@ -105,7 +108,12 @@ class Beats:
             return  # the controller complains of it
         pool = (resource["metadata"].get("annotations") or {}).get(POOL, KUBE)
         self._own.put(pod, pool, self._clock.monotonic(), is_new=is_new)
-        self._nodes.use(step_images(resource))
+        images = list(step_images(resource))
+        self.nodes.use(images)
+        # What a pull secret opened is its tenant's alone: it is never pulled for others.
+        if is_new and not resource["spec"].get("imagePullSecrets"):
+            for image in images:
+                self.usage.used(image, self._clock.monotonic())
 
     async def _follow_pulls(self) -> None:
         """What the kubelets say of images; what they said before we listened is left."""
@@ -114,7 +122,9 @@ class Beats:
             match told:
                 case Change("ADDED", event):
                     about, message = event["involvedObject"], event.get("message") or ""
-                    self._own.pulled(about.get("uid", ""), message, self._clock.monotonic())
+                    pull = self._own.pulled(about.get("uid", ""), message, self._clock.monotonic())
+                    if pull is not None:
+                        self.usage.pulled(pull.image, pull.seconds, pull.size_bytes)
                 case _:
                     pass
 
@@ -128,9 +138,9 @@ class Beats:
             self._changed.clear()
             now = self._clock.monotonic()
             is_time = now - all_told_at >= self._beat_seconds
-            changes = self._nodes.changes()
+            changes = self.nodes.changes()
             gone = [change for change in changes if change[2]]
-            for name, picture, is_gone in [*self._nodes.all(), *gone] if is_time else changes:
+            for name, picture, is_gone in [*self.nodes.all(), *gone] if is_time else changes:
                 await self._send(token_from(name), self._beat_of(name, picture, leaving=is_gone))
             pods = self._own.told(now)
             if is_time or pods != pods_told:

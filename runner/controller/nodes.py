@@ -228,6 +228,14 @@ class Nodes:
                 concerned = {image, forgotten}
                 self._dirty |= {name for name, node in self._nodes.items() if not concerned.isdisjoint(node.images)}
 
+    def images(self, node_selector: Mapping[str, str]) -> dict[str, frozenset[str]]:
+        """By name, of those that take pods and are machines."""
+        return {
+            name: node.images
+            for name, node in self._nodes.items()
+            if node.takes_pods and not node.seen.virtual and node_selector.items() <= node.seen.labels.items()
+        }
+
     def changes(self) -> list[tuple[str, NodePicture, bool]]:
         """(name, picture, gone) of what differs from what was told; counts as told now."""
         changed = []

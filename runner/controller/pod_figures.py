@@ -21,7 +21,7 @@ WINDOW_SECONDS = 600.0
 SAMPLES = 512
 """Of one pool and kind."""
 POOLS_SHOWN = 64
-_PULLED = re.compile(r'Successfully pulled image "[^"]+" in (\S+)')
+_PULLED = re.compile(r'Successfully pulled image "([^"]+)" in (\S+)(?:.*Image size: (\d+) bytes)?')
 _GO_DURATION = re.compile(r"([0-9.]+)(h|ms|m|s|µs|us|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
 
@@ -33,6 +33,15 @@ class Fare:
     pool: str
     phase: str
     pending: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    image: str
+    """By its canonical name."""
+    seconds: float
+    size_bytes: int
+    """0 where the kubelet doesn't say, as before Kubernetes 1.30."""
 
 
 @dataclass(slots=True)
@@ -86,11 +95,13 @@ class OwnPods:
         for uid in self._pods.keys() - set(uids):
             self.drop(uid)
 
-    def pulled(self, uid: str, message: str, now: float) -> None:
-        """An event's words about a pod, of whomever."""
-        fare, seconds = self._pods.get(uid), pull_seconds(message)
-        if fare is not None and seconds is not None:
-            self._pulls.setdefault(fare.pool, Times()).add(seconds, now)
+    def pulled(self, uid: str, message: str, now: float) -> Pull | None:
+        """An event's words about a pod, of whomever; the pull if it was for ours."""
+        fare, pull = self._pods.get(uid), pull_of(message)
+        if fare is None or pull is None:
+            return None
+        self._pulls.setdefault(fare.pool, Times()).add(pull.seconds, now)
+        return pull
 
     def told(self, now: float) -> list[PodFigures]:
         phases: dict[str, Counter[str]] = {}
@@ -119,11 +130,14 @@ def pending_reason(pod: PodSeen) -> str:
     return "unscheduled" if pod.node is None else "starting"
 
 
-def pull_seconds(message: str) -> float | None:
+def pull_of(message: str) -> Pull | None:
     """None for an image that was there already."""
     match = _PULLED.search(message)
-    parts = _GO_DURATION.findall(match[1]) if match else []
-    return sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else None
+    parts = _GO_DURATION.findall(match[2]) if match else []
+    if match is None or not parts:
+        return None
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return Pull(canonical(match[1]), seconds, int(match[3] or 0))
 
 
 def step_images(resource: Resource) -> Iterator[str]:

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from runner.controller.prepulls import APP, IMAGE
+from runner.controller.prepulls import NODE as NODE_OF
 from services.cluster_metrics.settings import Settings
 from services.cluster_metrics.wiring import serve
+from shared.clock import SystemClock
 from shared.facts import ClusterSeen
 from shared.facts.machine import PoolSeen
 from shared.flow import CLUSTERS, METRICS, ClusterMetrics
-from shared.kube import EVENT, NODE
+from shared.kube import EVENT, NODE, POD
+from shared.kube_following import Listed, Selection, follow
 from shared.needs import GIB
 from shared.parties import CLUSTER_METRICS
 from shared.pods import PodTemplate
@@ -137,3 +141,34 @@ async def test_a_node_s_images_that_steps_use_are_told(
                 assert b"other" not in message.data
                 return
     raise AssertionError
+
+
+async def test_an_image_that_steps_use_often_is_pulled_on_a_node_without_it_and_the_pod_is_cleaned_up(
+    hub: Hub, plane: ControlPlane, controllers: Callable[..., ControllerProcess], kubelet: Kubelet, watching: None
+) -> None:
+    await join(kubelet, "node-1", {"pool": "fixed"}, "docker.io/library/python:3.13")
+    await join(kubelet, "node-2", {"pool": "fixed"})
+    await join(kubelet, "foreign", {})
+    own = controllers(PREPULL_IMAGES="1", PREPULL_NODE_SELECTOR='{"pool": "fixed"}')
+    plane.call("POST", f"/api/v1/namespaces/{own.namespace}/serviceaccounts", {"metadata": {"name": "default"}})
+    pods = [await kubelet.pod(name_of(await hub.order(SPEC, "kube"))) for _ in range(3)]
+    where = Kubelet(kubelet.api, own.namespace)
+
+    async def pulled() -> None:
+        about = {"kind": "Pod", "namespace": kubelet.namespace, "uid": pods[0]["metadata"]["uid"]}
+        message = 'Successfully pulled image "python:3.13" in 9s (9s including waiting). Image size: 9 bytes.'
+        event = {"apiVersion": "v1", "kind": "Event", "involvedObject": about, "reason": "Pulled", "message": message}
+        await kubelet.api.create(EVENT, {**event, "metadata": {"name": "pulled", "namespace": kubelet.namespace}})
+
+    await pulled()
+    selection = Selection(POD, own.namespace, labels=f"app={APP}")
+    async with asyncio.timeout(60):
+        async for told in follow(kubelet.api, selection, SystemClock()):
+            found = told.items if isinstance(told, Listed) else [told.resource]
+            if found:
+                break
+    (pod,) = found
+    annotations = pod["metadata"]["annotations"]
+    assert (annotations[NODE_OF], annotations[IMAGE]) == ("node-2", "docker.io/library/python:3.13")
+    await where.end(pod["metadata"]["name"])
+    await where.until_gone(pod["metadata"]["name"])

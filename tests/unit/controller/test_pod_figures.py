@@ -7,7 +7,7 @@ import pytest
 from runner.agent.model import Key
 from runner.controller.model import ContainerSeen, PodSeen
 from runner.controller.nodes import Nodes, Requests, read_node
-from runner.controller.pod_figures import OwnPods, pull_seconds
+from runner.controller.pod_figures import OwnPods, Pull, pull_of
 from shared.needs import Capacity
 from tests.unit.controller.test_nodes import node
 
@@ -26,7 +26,13 @@ RUNNING = ContainerSeen("step-1", "running")
     ],
 )
 def test_the_kubelet_says_how_long_a_pull_took(message: str, seconds: float | None) -> None:
-    assert pull_seconds(message) == (None if seconds is None else pytest.approx(seconds))
+    pull = pull_of(message)
+    assert (None if pull is None else pull.seconds) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_the_kubelet_says_what_it_pulled_and_how_large_it_is() -> None:
+    message = 'Successfully pulled image "busybox:1" in 3s (4s including waiting). Image size: 4211 bytes.'
+    assert pull_of(message) == Pull("docker.io/library/busybox:1", 3.0, 4211)
 
 
 def test_pods_are_counted_by_phase_and_why_they_wait() -> None:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.controller.prepulling import Keeping, Usage, Worth, keep_warm, next_pulls
+from runner.controller.prepulls import Yard, puller
 
 RULES = Keeping(images=2, disk_bytes=100, min_uses=2, at_once=2)
 worths = st.dictionaries(
@@ -59,3 +60,16 @@ def test_a_node_pulls_one_image_at_a_time_and_the_cluster_a_few() -> None:
     assert next_pulls(("a", "b"), nodes, (), RULES) == [("n2", "a"), ("n3", "a")]
     assert next_pulls(("a", "b"), nodes, [("n2", "a")], RULES) == [("n3", "a")]
     assert next_pulls(("a",), {"n1": {"a"}}, (), RULES) == []
+
+
+def test_the_pod_that_pulls_has_no_secret_no_account_and_requests_nothing() -> None:
+    pod = puller(Yard("c1", "overspill", "amd64", {"pool": "fixed"}, priority_class="low"), "node-7", "python:3.13")
+    spec, (container,) = pod["spec"], pod["spec"]["containers"]
+    assert "imagePullSecrets" not in spec
+    assert spec["automountServiceAccountToken"] is False
+    assert container["resources"]["requests"] == {"cpu": "0", "memory": "0"}
+    assert (spec["priorityClassName"], spec["nodeSelector"]) == ("low", {"pool": "fixed"})
+    assert "nodeName" not in spec
+    assert pod == puller(
+        Yard("c1", "overspill", "amd64", {"pool": "fixed"}, priority_class="low"), "node-7", "python:3.13"
+    ), "the same pull is the same pod"
