@@ -4,7 +4,7 @@ Objects are the JSON that the server speaks, as dicts: what is created is a pure
 looked at by key. No model of Kubernetes' own types stands between, so a server of another version loses nothing.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -152,7 +152,7 @@ class KubeApi(Protocol):
 
     def watch(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", version: str
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncGenerator[Change, None]:
         """Changes after `version`, until the server ends the stream, which it does every few minutes. Raises TooOld."""
         ...
 

@@ -8,6 +8,7 @@ pause that grows with jitter (full jitter, as in Brooker, "Exponential Backoff a
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -76,12 +77,12 @@ async def follow(api: KubeApi, what: Selection, clock: Clock, backoff: Backoff |
                 )
                 version = listing.version
                 yield Listed(listing.items)
-            async for change in api.watch(
-                what.kind, what.namespace, labels=what.labels, fields=what.fields, version=version
-            ):
-                version = change.version
-                if change.type != "BOOKMARK":
-                    yield change
+            changes = api.watch(what.kind, what.namespace, labels=what.labels, fields=what.fields, version=version)
+            async with aclosing(changes):  # who stops following leaves no stream open
+                async for change in changes:
+                    version = change.version
+                    if change.type != "BOOKMARK":
+                        yield change
         except TooOld:
             log.info("kube_relist", kind=what.kind.kind, version=version)
             version = None

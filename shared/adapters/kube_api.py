@@ -6,7 +6,7 @@ too old with the same version, and hangs on a silent socket (seen on 36.1.0).
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -119,7 +119,7 @@ class KubeServer:
 
     async def watch(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", version: str
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncGenerator[Change, None]:
         query = {
             "watch": "true",
             "resourceVersion": version,

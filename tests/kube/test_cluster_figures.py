@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import pytest
@@ -162,8 +162,8 @@ async def test_an_image_that_steps_use_often_is_pulled_on_a_node_without_it_and_
 
     await pulled()
     selection = Selection(POD, own.namespace, labels=f"app={APP}")
-    async with asyncio.timeout(60):
-        async for told in follow(kubelet.api, selection, SystemClock()):
+    async with asyncio.timeout(60), aclosing(follow(kubelet.api, selection, SystemClock())) as changes:
+        async for told in changes:
             found = told.items if isinstance(told, Listed) else [told.resource]
             if found:
                 break

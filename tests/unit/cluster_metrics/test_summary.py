@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.cluster_metrics import policy
+from services.cluster_metrics import counting, policy
 from services.cluster_metrics.model import TellCluster
 from shared.facts.machine import NodeShape, PoolSeen
 from shared.needs import GIB, Capacity
@@ -62,6 +62,8 @@ def test_how_pods_fare_is_told_as_their_controller_says(scene: Scene) -> None:
     scene.hear(name=KUBE, pool=KUBE, isolation="pod", pods=[figures])
     told = pools(scene)["any"].pods
     assert told is not None
+    assert counting.pods(scene.state) == {("c", "any", "Pending"): 2, ("c", "any", "Running"): 5}
+    assert counting.pending_pods(scene.state) == {("c", "any", "image_pull"): 2}
     assert (told.phases, told.pending) == ({"Pending": 2, "Running": 5}, {"image_pull": 2})
 
 
