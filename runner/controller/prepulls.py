@@ -115,6 +115,7 @@ class Prepuller:
         self._usage, self._nodes, self._binary = usage, nodes, binary
         self._pods: dict[str, Resource] = {}
         self._tried: dict[tuple[str, str], float] = {}
+        self._since: dict[str, float] = {}
         self._warm: tuple[str, ...] = ()
         self._changed = asyncio.Event()
 
@@ -154,8 +155,11 @@ class Prepuller:
 
     async def _once(self) -> None:
         now = self._clock.monotonic()
+        self._since = {name: self._since.get(name, now) for name in self._pods}
         for name, pod in list(self._pods.items()):
-            if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            is_over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+            # Of one that no node takes no kubelet counts the deadline.
+            if is_over or now - self._since[name] >= GIVE_UP_SECONDS:
                 await self._api.delete(POD, name, self._yard.namespace, grace_seconds=0)
         self._tried = {pull: at for pull, at in self._tried.items() if now - at < AGAIN_SECONDS}
         self._warm = keep_warm(self._usage.worth(now, self._rules.window_seconds), self._warm, self._rules)
