@@ -10,7 +10,8 @@ from bench.measuring import RESULTS
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
-ORDER = ("handover", "submit", "cancel", "jobs", "log_path", "idle", "history")
+KUBE = tuple(f"kube_scale_{name}" for name in ("latency", "burst", "live", "picture"))
+ORDER = ("handover", "submit", "cancel", "jobs", "log_path", "idle", "history", *KUBE)
 
 
 def newest(name: str, results: Path = RESULTS) -> dict[str, Any] | None:

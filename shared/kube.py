@@ -4,7 +4,7 @@ Objects are the JSON that the server speaks, as dicts: what is created is a pure
 looked at by key. No model of Kubernetes' own types stands between, so a server of another version loses nothing.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,6 +12,7 @@ from shared.errors import OverspillError, Rejected, Unavailable
 
 Resource = dict[str, Any]
 """One object, or a list's item without `kind` and `apiVersion`."""
+Keep = Callable[[Resource], Resource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Kind:
 
 POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
+EVENT = Kind("v1", "Event", "events")
 SECRET = Kind("v1", "Secret", "secrets")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
@@ -116,8 +118,12 @@ class KubeApi(Protocol):
         """Raises NotFound."""
         ...
 
-    async def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "") -> Listing:
-        """In pages, as one. `labels` and `fields` are selectors. No namespace: all of them."""
+    async def list(
+        self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", keep: Keep | None = None
+    ) -> Listing:
+        """In pages, as one. `labels` and `fields` are selectors. No namespace: all of them. `keep`: what of each item
+        is wanted; no more than a page is ever whole in memory.
+        """
         ...
 
     async def create(self, kind: Kind, resource: Resource) -> Resource:
@@ -155,7 +161,7 @@ class KubeApi(Protocol):
 
     def watch(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", version: str
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncGenerator[Change, None]:
         """Changes after `version`, until the server ends the stream, which it does every few minutes. Raises TooOld."""
         ...
 

@@ -8,13 +8,14 @@ pause that grows with jitter (full jitter, as in Brooker, "Exponential Backoff a
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
 
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.kube import Busy, Change, Kind, KubeApi, Resource, TooOld
+from shared.kube import Busy, Change, Keep, Kind, KubeApi, Resource, TooOld
 
 log = structlog.get_logger()
 
@@ -39,6 +40,8 @@ class Selection:
     namespace: str | None = None
     labels: str = ""
     fields: str = ""
+    keep: Keep | None = None
+    """Applied to what is listed, not to changes."""
 
 
 Told = Listed | Change
@@ -69,15 +72,17 @@ async def follow(api: KubeApi, what: Selection, clock: Clock, backoff: Backoff |
         at_least = 0.0
         try:
             if version is None:
-                listing = await api.list(what.kind, what.namespace, labels=what.labels, fields=what.fields)
+                listing = await api.list(
+                    what.kind, what.namespace, labels=what.labels, fields=what.fields, keep=what.keep
+                )
                 version = listing.version
                 yield Listed(listing.items)
-            async for change in api.watch(
-                what.kind, what.namespace, labels=what.labels, fields=what.fields, version=version
-            ):
-                version = change.version
-                if change.type != "BOOKMARK":
-                    yield change
+            changes = api.watch(what.kind, what.namespace, labels=what.labels, fields=what.fields, version=version)
+            async with aclosing(changes):  # who stops following leaves no stream open
+                async for change in changes:
+                    version = change.version
+                    if change.type != "BOOKMARK":
+                        yield change
         except TooOld:
             log.info("kube_relist", kind=what.kind.kind, version=version)
             version = None

@@ -93,6 +93,10 @@ MEMORY = Gauge("overspill.capacity.memory", "By", "Memory of ready machines.", (
 CPU_REQUESTED = Gauge("overspill.requested.cpu", "{core}", "Cores reserved by placed jobs.", (CLUSTER, POOL))
 MEMORY_REQUESTED = Gauge("overspill.requested.memory", "By", "Memory reserved by placed jobs.", (CLUSTER, POOL))
 WORKERS = Gauge("cicd.worker.count", "{worker}", "Machines by state.", (CLUSTER, POOL, "cicd.worker.state"))
+PODS = Gauge("overspill.pods", "{pod}", "Pods of jobs by phase.", (CLUSTER, POOL, "overspill.pod.phase"))
+PODS_PENDING = Gauge(
+    "overspill.pods.pending", "{pod}", "Pods of jobs that wait, by why.", (CLUSTER, POOL, "overspill.pending.reason")
+)
 
 # Security: refusals.
 REFUSED = Counter("overspill.refusals", "{refusal}", "What a door refused, by why.", ("overspill.refusal.kind",))

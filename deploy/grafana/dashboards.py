@@ -151,6 +151,15 @@ COST = Row(
             stacked=True,
         ),
         Panel(
+            "Pods by phase, and why those that are pending wait",
+            "In Kubernetes clusters.",
+            "short",
+            (
+                Query(now(m.PODS, "overspill.pod.phase"), _legend("overspill.pod.phase")),
+                Query(now(m.PODS_PENDING, "overspill.pending.reason"), _legend("overspill.pending.reason")),
+            ),
+        ),
+        Panel(
             "Idle core-hours in this range",
             "What was there, less what attempts had reserved.",
             "short",

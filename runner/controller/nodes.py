@@ -9,6 +9,7 @@ from typing import Any
 
 from runner.controller.quantities import millis, whole
 from shared.facts.machine import NodeSeen, Taint
+from shared.images import canonical
 from shared.kube import Resource, labels_of
 from shared.needs import Capacity
 
@@ -16,6 +17,11 @@ _OWN_TAINTS = "node.kubernetes.io/"
 """Kubernetes' own, said by its conditions too: such a node takes nothing new and still belongs to its pool."""
 _UNTOLD_DISK_BYTES = 2**44
 """Of a node that says nothing of its disk."""
+USED_IMAGES = 256
+"""Of the steps' images, so many are asked after on nodes: those used last."""
+SHOWN_IMAGES = 32
+"""Of one node."""
+_VIRTUAL = "virtual-kubelet.io/provider"
 NOTHING = Capacity(cpu_millis=0, memory_bytes=0, disk_bytes=0)
 
 
@@ -26,6 +32,8 @@ class NodeState:
     arch: str
     allocatable: Capacity
     takes_pods: bool
+    images: frozenset[str] = frozenset()
+    """By their canonical names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,32 @@ def read_node(resource: Resource) -> NodeState:
         if not told["key"].startswith(_OWN_TAINTS)
     ]
     is_ready = any(told["type"] == "Ready" and told["status"] == "True" for told in status.get("conditions") or ())
-    allocatable = status.get("allocatable") or {}
+    told = status.get("allocatable") or {}
+    allocatable = Capacity(
+        cpu_millis=millis(told.get("cpu", "0")),
+        memory_bytes=whole(told.get("memory", "0")),
+        disk_bytes=whole(told.get("ephemeral-storage", str(_UNTOLD_DISK_BYTES))),
+    )
+    labels = dict(labels_of(resource))
     return NodeState(
-        seen=NodeSeen(name=about["name"], labels=dict(labels_of(resource)), taints=taints),
+        seen=NodeSeen(
+            name=about["name"],
+            labels=labels,
+            taints=taints,
+            allocatable=allocatable,
+            virtual=labels.get("type") == "virtual-kubelet" or any(taint.key == _VIRTUAL for taint in taints),
+        ),
         uid=about["uid"],
         arch=str((status.get("nodeInfo") or {}).get("architecture") or "amd64"),
-        allocatable=Capacity(
-            cpu_millis=millis(allocatable.get("cpu", "0")),
-            memory_bytes=whole(allocatable.get("memory", "0")),
-            disk_bytes=whole(allocatable.get("ephemeral-storage", str(_UNTOLD_DISK_BYTES))),
-        ),
+        allocatable=allocatable,
         takes_pods=is_ready and not spec.get("unschedulable") and about.get("deletionTimestamp") is None,
+        # By digest they are named too, which no step does as a rule: half the names for nothing.
+        images=frozenset(
+            canonical(name)
+            for image in status.get("images") or ()
+            for name in image.get("names") or ()
+            if "@" not in name
+        ),
     )
 
 
@@ -114,13 +137,51 @@ def _larger(one: Capacity, other: Capacity) -> Capacity:
 
 
 @dataclass(slots=True)
+class Taken:
+    """What pods request, by node."""
+
+    _pods: dict[str, Requests] = field(default_factory=dict)
+    """By uid."""
+    _sums: dict[str, Capacity] = field(default_factory=dict)
+
+    def of(self, node: str) -> Capacity:
+        return self._sums.get(node, NOTHING)
+
+    def put(self, uid: str, requests: Requests | None) -> set[str]:
+        """The nodes that it changes."""
+        before = self._pods.get(uid)
+        if before == requests:
+            return set()
+        changed = set()
+        if before is not None:
+            del self._pods[uid]
+            left = self._sums[before.node].minus(before.amount)
+            if left == NOTHING:
+                del self._sums[before.node]
+            else:
+                self._sums[before.node] = left
+            changed.add(before.node)
+        if requests is not None:
+            self._pods[uid] = requests
+            self._sums[requests.node] = _sum((self.of(requests.node), requests.amount))
+            changed.add(requests.node)
+        return changed
+
+    def keep(self, pods: Mapping[str, Requests | None]) -> set[str]:
+        """These are all."""
+        gone = dict.fromkeys(self._pods.keys() - pods.keys())
+        return {node for uid, requests in (*gone.items(), *pods.items()) for node in self.put(uid, requests)}
+
+
+@dataclass(slots=True)
 class Nodes:
     """The cluster as it was told. Incremental: no change costs more than what it concerns."""
 
     _nodes: dict[str, NodeState] = field(default_factory=dict)
-    _pods: dict[str, Requests] = field(default_factory=dict)
-    """By uid."""
-    _taken: dict[str, Capacity] = field(default_factory=dict)
+    _others: Taken = field(default_factory=Taken)
+    _ours: Taken = field(default_factory=Taken)
+    _used_images: dict[str, None] = field(default_factory=dict)
+    """Of our steps, the last one used at the end."""
     _told: dict[str, NodePicture] = field(default_factory=dict)
     _dirty: set[str] = field(default_factory=set)
 
@@ -141,29 +202,39 @@ class Nodes:
             self.put_node(node)
 
     def put_pod(self, uid: str, requests: Requests | None) -> None:
-        before = self._pods.pop(uid, None)
-        if before == requests:
-            if requests is not None:
-                self._pods[uid] = requests
-            return
-        if before is not None:
-            left = self._taken[before.node].minus(before.amount)
-            if left == NOTHING:
-                del self._taken[before.node]
-            else:
-                self._taken[before.node] = left
-            self._dirty.add(before.node)
-        if requests is not None:
-            self._pods[uid] = requests
-            self._taken[requests.node] = _sum((self._taken.get(requests.node, NOTHING), requests.amount))
-            self._dirty.add(requests.node)
+        """Of others."""
+        self._dirty |= self._others.put(uid, requests)
 
     def keep_pods(self, pods: Mapping[str, Requests | None]) -> None:
-        """These are all."""
-        for uid in self._pods.keys() - pods.keys():
-            self.put_pod(uid, None)
-        for uid, requests in pods.items():
-            self.put_pod(uid, requests)
+        """These are all of others."""
+        self._dirty |= self._others.keep(pods)
+
+    def put_own_pod(self, uid: str, requests: Requests | None) -> None:
+        self._dirty |= self._ours.put(uid, requests)
+
+    def keep_own_pods(self, pods: Mapping[str, Requests | None]) -> None:
+        self._dirty |= self._ours.keep(pods)
+
+    def use(self, images: Iterable[str]) -> None:
+        """Steps use them, by their canonical names."""
+        for image in images:
+            is_new = image not in self._used_images
+            self._used_images.pop(image, None)
+            self._used_images[image] = None
+            forgotten = next(iter(self._used_images)) if len(self._used_images) > USED_IMAGES else None
+            if forgotten is not None:
+                del self._used_images[forgotten]
+            if is_new:
+                concerned = {image, forgotten}
+                self._dirty |= {name for name, node in self._nodes.items() if not concerned.isdisjoint(node.images)}
+
+    def images(self, node_selector: Mapping[str, str]) -> dict[str, frozenset[str]]:
+        """By name, of those that take pods and are machines."""
+        return {
+            name: node.images
+            for name, node in self._nodes.items()
+            if node.takes_pods and not node.seen.virtual and node_selector.items() <= node.seen.labels.items()
+        }
 
     def changes(self) -> list[tuple[str, NodePicture, bool]]:
         """(name, picture, gone) of what differs from what was told; counts as told now."""
@@ -188,5 +259,7 @@ class Nodes:
         node = self._nodes.get(name)
         if node is None:
             return None
-        free = node.allocatable.minus(self._taken.get(name, NOTHING))
-        return NodePicture(node.seen, node.uid, node.arch, free, node.takes_pods)
+        others = self._others.of(name)
+        held = [image for image in reversed(self._used_images) if image in node.images][:SHOWN_IMAGES]
+        seen = node.seen.model_copy(update={"requested": _sum((others, self._ours.of(name))), "images": sorted(held)})
+        return NodePicture(seen, node.uid, node.arch, node.allocatable.minus(others), node.takes_pods)

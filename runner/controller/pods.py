@@ -61,6 +61,21 @@ def read(resource: Resource) -> PodSeen:
     )
 
 
+def slim(resource: Resource) -> Resource:
+    """A pod without what nobody here looks at, which is most of it."""
+    about, spec = resource["metadata"], resource["spec"]
+    containers = [{name: each[name] for name in _OF_CONTAINER if name in each} for each in spec["containers"]]
+    return {
+        "metadata": {name: value for name, value in about.items() if name != "managedFields"},
+        "spec": {**{name: spec[name] for name in _OF_SPEC if name in spec}, "containers": containers},
+        "status": resource.get("status") or {},
+    }
+
+
+_OF_CONTAINER = ("name", "image", "resources", "restartPolicy")
+_OF_SPEC = ("nodeName", "initContainers", "resources", "overhead")
+
+
 def _unix(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -53,6 +54,12 @@ class Settings(BaseSettings):
     )
     keep_seconds: float = Field(default=10.0, ge=0, description="a pod that is over is deleted after so long")
     missing_seconds: float = Field(default=30.0, gt=0, description="a pod that nobody sees is lost after so long")
+
+    prepull_images: int = Field(default=0, ge=0, description="so many of the most used step images are kept on nodes")
+    prepull_disk_bytes: int = Field(default=20 * 2**30, gt=0, description="of a node, for those")
+    prepull_node_selector: dict[str, str] = Field(default_factory=dict, description="of the nodes, as JSON")
+    prepull_tolerations: list[dict[str, Any]] = Field(default_factory=list, description="of the pulling pods, as JSON")
+    prepull_priority_class: str = Field(default="", description="of the pulling pods")
 
     walls_seconds: float = Field(default=30.0, gt=0, description="the tenants' walls are mended so often")
     egress: list[Egress] = Field(default_factory=list, description="bus and object store as pods reach them, as JSON")

@@ -135,10 +135,15 @@ def _quota(tenant: TenantWalls, namespace: str) -> Resource:
 
 
 def _entrypoints(tenant: TenantWalls, namespace: str, binaries: Mapping[str, bytes]) -> Resource:
+    return entrypoints(_about(tenant, namespace, ENTRYPOINTS), binaries)
+
+
+def entrypoints(about: Resource, binaries: Mapping[str, bytes]) -> Resource:
+    """The ConfigMap that brings the binaries to containers."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _about(tenant, namespace, ENTRYPOINTS),
+        "metadata": about,
         "immutable": True,
         "binaryData": {arch: base64.b64encode(data).decode() for arch, data in sorted(binaries.items())},
     }

@@ -13,11 +13,16 @@ from runner.controller.beating import Beats
 from runner.controller.controller import Controller
 from runner.controller.leading import KubeLease, LeaseLost
 from runner.controller.making import Maker, Site
+from runner.controller.manifest import ENTRYPOINTS
 from runner.controller.model import selector
+from runner.controller.pods import slim
 from runner.controller.policy import Rules
+from runner.controller.prepulling import Keeping
+from runner.controller.prepulls import Prepuller, Yard
 from runner.controller.settings import Settings
 from runner.controller.wall_keeping import WallKeeper
 from runner.controller.walls import Surroundings
+from runner.controller.walls import entrypoints as entrypoints_map
 from runner.entrypoint.build import binary
 from shared.bus import Bus
 from shared.cancelling import apart
@@ -81,6 +86,22 @@ class Watch:
         around = Surroundings(platform=tuple(settings.egress))
         self._walls = WallKeeper(api, settings.cluster, around, entrypoints)
         self._beats = Beats(bus, api, clock, settings.cluster, settings.beat_seconds, settings.silence_seconds)
+        self._prepuller = Prepuller(
+            api,
+            clock,
+            Yard(
+                settings.cluster,
+                settings.namespace,
+                settings.architecture,
+                settings.prepull_node_selector,
+                tuple(settings.prepull_tolerations),
+                settings.prepull_priority_class,
+            ),
+            Keeping(images=settings.prepull_images, disk_bytes=settings.prepull_disk_bytes),
+            self._beats.usage,
+            self._beats.nodes,
+            entrypoints_map({"name": ENTRYPOINTS, "namespace": settings.namespace}, entrypoints),
+        )
         self._hub = hub = HubDoor(bus, settings.cluster, KUBE)
         site = Site(
             cluster=settings.cluster,
@@ -118,6 +139,7 @@ class Watch:
             tasks.create_task(self._listen())
             tasks.create_task(self._ask_orders())
             tasks.create_task(self._beats.run())
+            tasks.create_task(self._prepuller.run())
             tasks.create_task(self._walls.mend(self._settings.walls_seconds, self._hub.walls, self._controller.busy))
             tasks.create_task(self._look(tasks))
             leading.set()
@@ -135,8 +157,11 @@ class Watch:
                     await changed.wait()
 
     async def _follow_pods(self) -> None:
-        async for told in follow(self._api, Selection(POD, labels=selector(self._settings.cluster)), self._clock):
+        async for told in follow(
+            self._api, Selection(POD, labels=selector(self._settings.cluster), keep=slim), self._clock
+        ):
             self._controller.told_of_pods(told)
+            self._beats.told_of_own_pods(told)
 
     async def _listen(self) -> None:
         subject = DesiredAt.filter(cluster=self._settings.cluster, target=KUBE)

@@ -108,3 +108,23 @@ def workers(state: State) -> Levels:
         where = (machine.cluster, machine.picture.pool, _word(machine))
         found[where] = found.get(where, 0) + 1
     return found
+
+
+def pods(state: State) -> Levels:
+    """By (cluster, pool, phase)."""
+    return {
+        (name, figures.pool, phase): count
+        for name, cluster in state.clusters.items()
+        for figures in cluster.pods.values()
+        for phase, count in figures.phases.items()
+    }
+
+
+def pending_pods(state: State) -> Levels:
+    """By (cluster, pool, reason)."""
+    return {
+        (name, figures.pool, reason): count
+        for name, cluster in state.clusters.items()
+        for figures in cluster.pods.values()
+        for reason, count in figures.pending.items()
+    }

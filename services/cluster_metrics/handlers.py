@@ -111,6 +111,8 @@ class Watch:
             level(metrics.CPU, {where: amount.cores for where, amount in there.items()})
             level(metrics.MEMORY, {where: amount.memory_bytes for where, amount in there.items()})
             level(metrics.WORKERS, counting.workers(self._state))
+            level(metrics.PODS, counting.pods(self._state))
+            level(metrics.PODS_PENDING, counting.pending_pods(self._state))
         for fact in counting.due(self._tally, self._unix_ns(), self._settings.count_seconds):
             # One a stretch and cluster, however many instances count.
             stretch = counting.stretch(fact.until_unix_ns, self._settings.count_seconds)

@@ -1,10 +1,11 @@
 """What is known of machines and clusters, and what is to be done about it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from shared.facts import ClusterSeen, MachineSeen
-from shared.facts.machine import Isolation, Running
+from shared.facts.machine import Isolation, NodeSeen, PodFigures, Running
 from shared.needs import Capacity
 from shared.tenancy import ClusterRecord
 
@@ -26,6 +27,7 @@ class Picture:
     session: str
     protocol: int
     node: str | None = None
+    images: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Machine:
     told_at: float = 0.0
     told_picture: Picture | None = None
     told_attempts: tuple[Running, ...] = ()
+    node: NodeSeen | None = None
     since: float = 0.0
     """When its state last changed."""
 
@@ -51,8 +54,12 @@ class Cluster:
     record: ClusterRecord | None = None
     version: int = 0
     seq: int = 0
-    told_at: float = 0.0
+    told_at: float = -math.inf
     changed: bool = True
+    pods: dict[str, PodFigures] = field(default_factory=dict)
+    """By pool."""
+    virtual: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """(serverless pool, until when it is believed) by virtual node."""
 
 
 @dataclass(slots=True)

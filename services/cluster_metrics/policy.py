@@ -3,7 +3,7 @@
 `now` is monotonic seconds, so no jump of a clock loses a machine.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from services.cluster_metrics.model import (
@@ -17,23 +17,41 @@ from services.cluster_metrics.model import (
     TellCluster,
     TellMachine,
 )
-from services.cluster_metrics.pools import pool_of
+from services.cluster_metrics.pools import pool_of, virtual_pool_of
 from services.cluster_metrics.settings import Settings
+from services.cluster_metrics.summary import pools_seen
 from shared.errors import Poison
 from shared.facts import ClusterSeen, MachineBeat, MachineSeen
-from shared.facts.machine import PoolSeen
 from shared.ids import token_from
-from shared.needs import Capacity
 from shared.pods import KUBE
-from shared.tenancy import ClusterRecord, PoolKind
+from shared.tenancy import ClusterRecord
 
 SILENT = ("lost", "gone")
 
 
 def beat(state: State, told: MachineBeat, now: float, unix_ns: int, settings: Settings) -> bool:
     """Take in one beat; whether it says something that should be told at once. Raises Poison past `max_machines`."""
+    _note_pods(state, told, now, settings)
     changed = [_take(state, told, *each, now, unix_ns, settings) for each in _rooms(state, told)]
     return any(changed)
+
+
+def _note_pods(state: State, told: MachineBeat, now: float, settings: Settings) -> None:
+    """What is of the cluster and of no room: the pods of its pools, its virtual nodes."""
+    if told.isolation != "pod":
+        return
+    cluster = state.clusters.setdefault(told.cluster, Cluster())
+    if told.pods is not None:
+        pods = {figures.pool: figures for figures in told.pods}
+        cluster.changed |= pods != cluster.pods
+        cluster.pods = pods
+    if told.node is not None and cluster.record is not None:
+        pool = virtual_pool_of(told.node, cluster.record.pools)
+        if pool is None or told.leaving:
+            cluster.changed |= cluster.virtual.pop(told.machine, None) is not None
+        else:
+            cluster.changed |= told.machine not in cluster.virtual
+            cluster.virtual[told.machine] = pool, now + settings.silent_beats * told.beat_seconds
 
 
 def _rooms(state: State, told: MachineBeat) -> Iterator[tuple[str, Picture]]:
@@ -46,7 +64,7 @@ def _rooms(state: State, told: MachineBeat) -> Iterator[tuple[str, Picture]]:
     if told.node is not None:
         pool = pool_of(told.node, pools)
         if pool is not None:
-            yield told.machine, replace(picture, pool=pool, node=told.node.name)
+            yield told.machine, replace(picture, pool=pool, node=told.node.name, images=tuple(told.node.images))
         return
     yield told.machine, picture
     if told.isolation == "pod":
@@ -70,6 +88,9 @@ def _take(
         known.since = now
     if picture != known.picture or known.told_picture is None:
         state.clusters.setdefault(told.cluster, Cluster()).changed = True
+    if told.node != known.node:
+        state.clusters.setdefault(told.cluster, Cluster()).changed = True
+    known.node = told.node
     known.picture, known.attempts = picture, tuple(told.attempts)
     known.heard_at, known.seen_unix_ns, known.beat_seconds = now, unix_ns, told.beat_seconds
     return picture != known.told_picture
@@ -101,6 +122,7 @@ def restore(state: State, seen: MachineSeen, seq: int, now: float) -> None:
         seen.session,
         seen.protocol,
         seen.node,
+        tuple(seen.images),
     )
     state.machines[seen.cluster, seen.machine] = Machine(
         seen.cluster,
@@ -148,7 +170,7 @@ def tick(state: State, now: float, unix_ns: int, settings: Settings) -> Iterator
             yield _tell(machine, now)
     for cluster_id in sorted(state.clusters):
         cluster = state.clusters[cluster_id]
-        if cluster.changed or now - cluster.told_at >= settings.tell_every_seconds:
+        if now - cluster.told_at >= (settings.summary_seconds if cluster.changed else settings.tell_every_seconds):
             yield _summarise(state, cluster_id, cluster, now, unix_ns)
 
 
@@ -190,6 +212,7 @@ def _tell(machine: Machine, now: float) -> TellMachine:
         seen_unix_ns=machine.seen_unix_ns,
         protocol=picture.protocol,
         node=picture.node,
+        images=list(picture.images),
     )
     return TellMachine(seen, machine.seq)
 
@@ -203,30 +226,9 @@ def _summarise(state: State, cluster_id: str, cluster: Cluster, now: float, unix
     seen = ClusterSeen(
         cluster=cluster_id,
         version=cluster.version,
-        pools=list(_pools(cluster.record, machines)),
+        pools=list(pools_seen(cluster, machines, now)),
         machines_ready=sum(machine.picture.state == "ready" for machine in machines),
         machines_lost=sum(machine.picture.state == "lost" for machine in machines),
         seen_unix_ns=max((machine.seen_unix_ns for machine in machines), default=unix_ns),
     )
     return TellCluster(seen, cluster.seq)
-
-
-def _pools(record: ClusterRecord | None, machines: Iterable[Machine]) -> Iterator[PoolSeen]:
-    kinds: dict[str, PoolKind] = {pool.pool: pool.kind for pool in record.pools} if record else {}
-    ready: dict[str, list[Machine]] = {pool: [] for pool in kinds}
-    for machine in machines:
-        members = ready.setdefault(machine.picture.pool, [])
-        if machine.picture.state == "ready":
-            members.append(machine)
-    for pool in sorted(ready):
-        there = [machine.picture.allocatable for machine in ready[pool]]
-        yield PoolSeen(
-            pool=pool,
-            kind=kinds.get(pool, "agents"),
-            machines=len(there),
-            allocatable=Capacity(
-                cpu_millis=sum(one.cpu_millis for one in there),
-                memory_bytes=sum(one.memory_bytes for one in there),
-                disk_bytes=sum(one.disk_bytes for one in there),
-            ),
-        )

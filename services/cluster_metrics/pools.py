@@ -11,6 +11,8 @@ def pool_of(node: NodeSeen, pools: Iterable[ClusterPool]) -> str | None:
     """The `fixed` pool whose pods would be scheduled there; the one that asks for most labels, when several do. None
     for nodes of no pool, and for virtual ones, which stand for a serverless pool.
     """
+    if node.virtual:
+        return None
     asking = [pool for pool in pools if pool.kind == "fixed" or (pool.kind == "serverless" and pool.pod.node_selector)]
     for pool in sorted(asking, key=lambda pool: -len(pool.pod.node_selector)):
         if not pool.pod.node_selector.items() <= node.labels.items():
@@ -20,6 +22,16 @@ def pool_of(node: NodeSeen, pools: Iterable[ClusterPool]) -> str | None:
         if all(_is_tolerated(taint, pool.pod.tolerations) for taint in node.taints):
             return pool.pool
     return None
+
+
+def virtual_pool_of(node: NodeSeen, pools: Iterable[ClusterPool]) -> str | None:
+    """The `serverless` pool that a virtual node stands for: the one whose pods ask for its labels, else the first."""
+    serverless = [pool for pool in pools if pool.kind == "serverless"]
+    asking = [pool for pool in serverless if pool.pod.node_selector]
+    matching = [pool for pool in asking if pool.pod.node_selector.items() <= node.labels.items()]
+    if not matching and not node.virtual:
+        return None
+    return next((pool.pool for pool in (*matching, *serverless)), None)
 
 
 def _is_tolerated(taint: Taint, tolerations: Iterable[Mapping[str, Any]]) -> bool:

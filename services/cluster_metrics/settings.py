@@ -14,6 +14,7 @@ class Settings(BaseSettings):
     coalesce_seconds: float = Field(
         default=1.0, gt=0, description="changes of attempts alone are told at most this often"
     )
+    summary_seconds: float = Field(default=0.5, gt=0, description="a cluster's summary is told at most this often")
     forget_seconds: float = Field(default=3600.0, gt=0, description="gone or lost this long, a machine is forgotten")
     tick_seconds: float = Field(default=0.25, gt=0)
     count_seconds: int = Field(default=60, ge=1, description="capacity is told by stretches so long")

@@ -4,6 +4,7 @@ from services.gateway.model import Admitted, Submission
 from services.gateway.refusals import LimitExceeded, TooManyQueued
 from shared.facts import JobRecord
 from shared.facts.job import RECORD_LIMIT_BYTES
+from shared.images import image_token
 from shared.lifecycle import JobState
 from shared.needs import MACHINE_TYPES
 from shared.spec import JobSpec
@@ -40,6 +41,7 @@ def admit(submission: Submission, tenant: TenantRecord, now_unix_ns: int, write_
         labels=spec.labels,
         step_count=len(spec.steps),
         artifact_count=len(spec.artifacts),
+        images=sorted({image_token(step.image) for step in spec.steps if step.image is not None})[:16],
         submitted_by=submission.principal.subject[:200],
         submitted_via=submission.via,
         traceparent=submission.traceparent,

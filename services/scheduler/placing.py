@@ -34,7 +34,7 @@ def place_waiting(state: State, now: float) -> Iterator[Move]:
         if first is None:
             continue
         place, want = first
-        chosen = state.fleet.choose(want)
+        chosen = state.fleet.choose(want, frozenset(state.jobs[tenant, place[2]].record.images))
         if isinstance(chosen, Why):
             state.lanes.shut(want, chosen)
             examined += 1

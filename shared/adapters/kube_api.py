@@ -6,7 +6,7 @@ too old with the same version, and hangs on a silent socket (seen on 36.1.0).
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from shared.errors import NotFound, OverspillError, Unavailable
-from shared.kube import Busy, Change, Kind, KubeConflict, KubeRefused, Listing, Resource, TooOld
+from shared.kube import Busy, Change, Keep, Kind, KubeConflict, KubeRefused, Listing, Resource, TooOld
 
 CALL_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
@@ -70,12 +70,14 @@ class KubeServer:
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Resource:
         return await self._call("GET", kind.path(namespace, name))
 
-    async def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "") -> Listing:
+    async def list(
+        self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", keep: Keep | None = None
+    ) -> Listing:
         query = {"limit": str(PAGE), **_selectors(labels, fields)}
         items: list[Resource] = []
         while True:
             page = await self._call("GET", kind.path(namespace), query)
-            items += page["items"]
+            items += page["items"] if keep is None else map(keep, page["items"])
             go_on = page["metadata"].get("continue")
             if not go_on:
                 return Listing(items, page["metadata"]["resourceVersion"])
@@ -125,7 +127,7 @@ class KubeServer:
 
     async def watch(
         self, kind: Kind, namespace: str | None = None, *, labels: str = "", fields: str = "", version: str
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncGenerator[Change, None]:
         query = {
             "watch": "true",
             "resourceVersion": version,

@@ -62,6 +62,8 @@ class JobRecord(Fact, kind="job.recorded"):
     step_count: int = Field(ge=1, le=200)
     artifact_count: int = Field(default=0, ge=0, le=64)
     """Named in the spec."""
+    images: list[str] = Field(default_factory=list, max_length=16)
+    """Tokens (`shared.images`) of what its steps name."""
     submitted_by: str = Field(max_length=200)
     submitted_via: Literal["http", "bus"] = "http"
     traceparent: str | None = None

@@ -32,6 +32,48 @@ class NodeSeen(Model):
     name: str = Field(max_length=253)
     labels: dict[str, str] = Field(default_factory=dict)
     taints: list[Taint] = Field(default_factory=list)
+    allocatable: Capacity | None = None
+    """All of it; None from an older controller."""
+    requested: Capacity | None = None
+    """Of it, by all pods there."""
+    images: list[str] = Field(default_factory=list, max_length=64)
+    """Of those that steps use, the ones it holds."""
+    virtual: bool = False
+    """No machine: what its pods request is paid for by use."""
+
+
+class Percentiles(Model):
+    """Of the last minutes, seconds."""
+
+    count: int
+    p50: float
+    p90: float
+    p99: float
+
+
+class PodFigures(Model):
+    """The platform's pods of one pool."""
+
+    pool: PoolId
+    phases: dict[str, int] = Field(default_factory=dict)
+    """Kubernetes' words."""
+    pending: dict[str, int] = Field(default_factory=dict)
+    """Why those that are `Pending` are: `unschedulable`, `image_pull`, `starting`, …"""
+    start: Percentiles | None = None
+    """From the pod's creation to its first running container."""
+    pull: Percentiles | None = None
+    """Of one image, as the kubelet timed it."""
+
+
+class NodeShape(Model):
+    """Nodes of one size, and what of them is free."""
+
+    cpu_millis: int
+    memory_bytes: int
+    nodes: int
+    free: Capacity
+    roomiest: Capacity
+    """What is free on the node with most processors free."""
 
 
 class MachineBeat(Fact, kind="machine.beat"):
@@ -55,6 +97,8 @@ class MachineBeat(Fact, kind="machine.beat"):
     beat_seconds: float = 2.0
     node: NodeSeen | None = None
     """Told by a controller of each node of its cluster. Which pool the node belongs to, the pools' records say."""
+    pods: list[PodFigures] | None = Field(default=None, max_length=64)
+    """Told by a controller in its own beat."""
 
 
 class MachineSeen(Fact, kind="machine.seen"):
@@ -77,6 +121,7 @@ class MachineSeen(Fact, kind="machine.seen"):
     protocol: int = 1
     node: str | None = None
     """As Kubernetes calls it."""
+    images: list[str] = Field(default_factory=list)
 
 
 class PoolSeen(Model):
@@ -84,6 +129,13 @@ class PoolSeen(Model):
     kind: Literal["fixed", "agents", "serverless"]
     machines: int
     allocatable: Capacity
+    """Of `fixed` pools: what the platform may use, which is all less what others request."""
+    virtual_nodes: int = 0
+    requested: Capacity | None = None
+    """By all pods of the pool's nodes; None where nobody tells."""
+    shapes: list[NodeShape] = Field(default_factory=list)
+    """The most frequent ones first, at most 16."""
+    pods: PodFigures | None = None
 
 
 class ClusterSeen(Fact, kind="cluster.seen"):

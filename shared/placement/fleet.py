@@ -107,11 +107,11 @@ class Fleet:
         fresh = [machine for machine in ready if machine.target not in want.avoid]
         return tuple(fresh or ready)
 
-    def choose(self, want: Want) -> Target | Why:
-        """The best machine that fits now, or the reason that binds."""
+    def choose(self, want: Want, images: frozenset[str] = frozenset()) -> Target | Why:
+        """The best machine that fits now, or the reason that binds. `images`: better where they needn't be pulled."""
         usable = self.usable(want)
         fitting = [
-            (rank(want.needs, machine, free), machine.target)
+            (rank(want.needs, machine, free, images), machine.target)
             for machine in usable
             if self._held.get(machine.target, want) == want and want.needs.fits(free := self.free(machine))
         ]

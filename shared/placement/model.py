@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple, Self
 
 from shared.facts import JobRecord, MachineSeen
+from shared.images import image_token
 from shared.needs import Capacity, Needs
 from shared.pods import KUBE
 from shared.tenancy import PoolKind
@@ -112,6 +113,8 @@ class Machine:
     """Only these may run here; None: all."""
     node: str | None = None
     """As Kubernetes calls it."""
+    images: frozenset[str] = frozenset()
+    """Tokens of the images that needn't be pulled there."""
 
     @property
     def address(self) -> str:
@@ -142,4 +145,5 @@ def machine_from(seen: MachineSeen, kind: PoolKind = "agents", tenants: Iterable
         protocol=seen.protocol,
         tenants=None if tenants is None else frozenset(tenants),
         node=seen.node,
+        images=frozenset(map(image_token, seen.images)),
     )

@@ -20,15 +20,16 @@ TRAITS: dict[PoolKind, Traits] = {
     "serverless": Traits(preference=1),
 }
 
-Rank = tuple[int, float, str, str]
+Rank = tuple[int, int, float, str, str]
 
 
-def rank(needs: Amount, machine: Machine, free: Amount) -> Rank:
-    """Smallest is best: owned before serverless, then best fit on requests (least left over of CPU and memory, as
-    shares of the machine), then names.
+def rank(needs: Amount, machine: Machine, free: Amount, images: frozenset[str] = frozenset()) -> Rank:
+    """Smallest is best: owned before serverless, then fewest `images` to pull, then best fit on requests (least left
+    over of CPU and memory, as shares of the machine), then names.
     """
     whole = machine.allocatable
     left = (free.cpu_millis - needs.cpu_millis) / max(1, whole.cpu_millis) + (
         free.memory_bytes - needs.memory_bytes
     ) / max(1, whole.memory_bytes)
-    return TRAITS[machine.kind].preference, round(left, 6), machine.target.cluster, machine.target.machine
+    missing = len(images - machine.images) if images else 0
+    return TRAITS[machine.kind].preference, missing, round(left, 6), machine.target.cluster, machine.target.machine

@@ -32,6 +32,7 @@ from shared.requests import (
     DurableTold,
     Grant,
     GrantAsked,
+    OrdersAsked,
     OrdersTold,
     PodGrant,
     Presigned,
@@ -43,6 +44,7 @@ from shared.wire import decode, encode
 
 CLUSTER, TENANT = "c1", "t1"
 PATIENCE_SECONDS = 60.0
+ORDERS_PAGE = 500
 HUB = Party("test-hub", "hub", publishes=(">",), subscribes=(">",), reads=STREAMS)
 ROOT = Path(__file__).parents[3]
 
@@ -88,8 +90,12 @@ class Hub:
 
     async def _orders(self, message: Message) -> tuple[bytes, Headers]:
         at = Edge.parse(message.subject)
+        after = decode(OrdersAsked, message.data).after or ""
         stored = await self.bus.last_each(ORDERS, OrderTo.filter(cluster=at.cluster, target=at.machine))
-        return encode(OrdersTold(orders=[decode(Order, each.data) for each in stored])), {}
+        orders = {f"{order.tenant}.{order.job}": order for order in (decode(Order, each.data) for each in stored)}
+        rest = [name for name in sorted(orders) if name > after]
+        page = rest[:ORDERS_PAGE]
+        return encode(OrdersTold(orders=[orders[name] for name in page], complete=page == rest)), {}
 
     async def _grant(self, message: Message) -> tuple[bytes, Headers]:
         await self.grants_open.wait()

@@ -158,10 +158,10 @@ def test_ten_thousand_waiting_jobs_of_one_kind_cost_one_look() -> None:
     looks = 0
     choose = town.state.fleet.choose
 
-    def counted(want: object) -> object:
+    def counted(want: object, images: object) -> object:
         nonlocal looks
         looks += 1
-        return choose(want)
+        return choose(want, images)
 
     town.state.fleet.choose = counted  # type: ignore[method-assign]
     from services.scheduler.policy import decide

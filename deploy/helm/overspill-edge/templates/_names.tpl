@@ -18,3 +18,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "edge.stepCtlImage" -}}
 {{ .Values.stepCtlImage.repository }}:{{ .Values.stepCtlImage.tag | default .Chart.AppVersion }}
 {{- end }}
+
+{{- define "edge.prepullPriority" -}}
+{{ include "edge.name" . }}-prepull
+{{- end }}
