@@ -10,6 +10,7 @@ from schemathesis.generation.meta import CoveragePhaseData, CoverageScenario
 JOBS = os.environ["OVERSPILL_TEST_JOBS"].split()
 DOOMED = os.environ["OVERSPILL_TEST_DOOMED"].split()
 ARTIFACT = "Out put"
+OURS, NOBODYS = "c1", "c9"
 
 
 @schemathesis.hook
@@ -17,7 +18,7 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     del context, kwargs
     if _lacks_a_header(case):
         return
-    parameters = case.path_parameters
+    parameters = case.path_parameters or {}
     known = case.operation.path.startswith("/v1/jobs/{job}") and _nth(case, 3)
     if known and case.method == "DELETE":
         parameters["job"] = DOOMED[len(str(case.query)) % len(DOOMED)]
@@ -25,6 +26,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         parameters["job"] = JOBS[len(str(case.query)) % len(JOBS)]
         if "name" in parameters:
             parameters["name"] = ARTIFACT
+    if parameters.get("cluster") == OURS:  # whose machine goes on running the test's jobs: not to be cordoned
+        parameters["cluster"] = NOBODYS
     if parameters and parameters.get("job") not in JOBS:
         # A job that runs, or waits for ever, would be followed for as long.
         case.headers["Accept"] = "application/json"
