@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65535)
     store_bytes: int = Field(default=STORE_BYTES, ge=1, description="what the bus may store")
+    replicas: int = Field(default=1, ge=1, le=5, description="of each stream: as many servers keep it")
     store_dir: Path | None = Field(default=None, description="where it stores, when that is on this machine")
 
 
@@ -72,7 +73,8 @@ async def main() -> None:
     settings = Settings()
     identity = Identity.load(settings.identity)
     door = listening_socket(settings.host, settings.port)
-    await prepare(settings.nats_url, identity, settings.token_file.read_text().strip(), settings.store_bytes)
+    token = settings.token_file.read_text().strip()
+    await prepare(settings.nats_url, identity, token, settings.store_bytes, settings.replicas)
     await serve(settings, identity, door, _tell)
 
 

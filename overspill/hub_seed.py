@@ -3,8 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import structlog
 
@@ -37,10 +36,9 @@ class BadToken(Rejected):
     """The token file holds no API token (osp_<id>_<secret>); delete it, and `overspill up` makes a new one."""
 
 
-async def prepare(url: str, identity: Identity, token: str, store_bytes: int = STORE_BYTES) -> None:
+async def prepare(url: str, identity: Identity, token: str, store_bytes: int = STORE_BYTES, replicas: int = 1) -> None:
     """Idempotent. Raises Unavailable when the bus doesn't come, BadToken, AccountRefused."""
-    async with _patient(url, identity) as bus:
-        await provision(bus, store_bytes=store_bytes)
+    await _provision(url, identity, replicas, store_bytes)
     async with Accounts.connect(url, identity) as accounts:
         await accounts.add_tenant(TENANT)
         await accounts.add_cluster(CLUSTER)
@@ -49,18 +47,18 @@ async def prepare(url: str, identity: Identity, token: str, store_bytes: int = S
         await _change(bus.bucket(CLUSTERS), CLUSTER, lambda value: encode(_cluster(value, url)))
 
 
-@asynccontextmanager
-async def _patient(url: str, identity: Identity) -> AsyncIterator[NatsBus]:
-    """The server may need a moment to open its streams. Raises Unavailable."""
+async def _provision(url: str, identity: Identity, replicas: int, store_bytes: int) -> None:
+    """A server may need a moment to open its streams, and several to agree on who leads. Raises Unavailable."""
     deadline = time.monotonic() + BUS_WAIT_SECONDS
     while True:
         try:
             async with NatsBus.connect(url, identity.credential(PROVISIONER), name="provisioner") as bus:
-                yield bus
+                await provision(bus, replicas, store_bytes)
                 return
-        except Unavailable:
+        except Unavailable as error:
             if time.monotonic() > deadline:
                 raise
+            log.info("bus_waits", why=str(error))
             await asyncio.sleep(_LOOK_SECONDS)
 
 

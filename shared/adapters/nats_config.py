@@ -1,5 +1,7 @@
 """The text of nats-server's configuration for an identity."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -23,6 +25,18 @@ streams may take is in their shares, and the doors close before the rest is used
 LARGEST_SYNC_SECONDS = 120.0
 
 
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """How the servers of one bus find each other: `addresses` (host:port) are all of them.
+
+    Who knows `password`, which is of characters that need no escape in a URL, may be one.
+    """
+
+    addresses: Sequence[str]
+    password: str
+    port: int = 6222
+
+
 def read_sync(text: str) -> float | None:
     """Seconds from `always` (None: before each acknowledgement), `1s`, `250ms`. Raises ValueError."""
     if text == "always":
@@ -41,20 +55,24 @@ def server_config(
     port: int = -1,
     sync_interval_seconds: float | None = SYNC_INTERVAL_SECONDS,
     monitor: str | None = None,
+    server_name: str = "overspill",
+    routes: Routes | None = None,
 ) -> str:
     """`directory` holds streams, account JWTs and the ports file. `port` -1: a free one, told in the ports file.
 
     `sync_interval_seconds` None: every message before its acknowledgement. `monitor`: address of the HTTP monitoring,
-    which knows no credentials; None: off.
+    which knows no credentials; None: off. `server_name` may be `$NAME`, of the server's environment; with `routes` each
+    server needs another.
     """
     preload = "\n".join(f"  {account.public}: {account.jwt}" for account in identity.accounts())
     sync = "always" if sync_interval_seconds is None else orjson.dumps(f"{sync_interval_seconds}s").decode()
     lines = [
-        'server_name: "overspill"',
+        f"server_name: {server_name if server_name.startswith('$') else _text(server_name)}",
         f"host: {_text(host)}",
         f"port: {port}",
         f"ports_file_dir: {_text(directory)}",
         f"http: {_text(monitor)}" if monitor else "",
+        *(_cluster(routes) if routes else ()),
         f"max_payload: {MAX_PAYLOAD_BYTES}",
         "max_control_line: 4096",
         'write_deadline: "10s"',
@@ -76,6 +94,20 @@ def server_config(
         "}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _cluster(routes: Routes) -> list[str]:
+    urls = [f"  {_text(f'nats-route://route:{routes.password}@{each}')}" for each in routes.addresses]
+    return [
+        "cluster {",
+        '  name: "overspill"',
+        f"  port: {routes.port}",
+        f"  authorization {{ user: route, password: {_text(routes.password)} }}",
+        "  routes: [",
+        *urls,
+        "  ]",
+        "}",
+    ]
 
 
 def _text(value: object) -> str:

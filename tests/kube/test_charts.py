@@ -24,7 +24,10 @@ HUB = (
 )
 EDGE = ("--set=bus.url=nats://bus.test:4222,bus.credentialSecret=overspill-bus,cluster=c1",)
 TRACED = ("--set=telemetry.endpoint=http://collector:4318,telemetry.sampleRatio=0.01",)
+BUNDLED = ("--set=nats.bundled.enabled=true,s3.bundled.enabled=true",)
 CASES = {
+    "overspill-bundled": ("overspill", BUNDLED),
+    "overspill-bundled-three": ("overspill", (*BUNDLED, "--set=nats.bundled.replicas=3")),
     "overspill": ("overspill", HUB),
     "overspill-all": (
         "overspill",
@@ -52,6 +55,7 @@ KINDS = {
         "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
     ),
     "Deployment": Kind("apps/v1", "Deployment", "deployments"),
+    "Job": Kind("batch/v1", "Job", "jobs"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     "PodDisruptionBudget": Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     "Role": Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
@@ -99,6 +103,10 @@ async def test_a_real_api_server_takes_it(api_server: ControlPlane, kube: KubeSe
     [
         ("overspill", (), "/nats/url"),
         ("overspill", (*HUB, "--set=nats.url=http://bus"), "/nats/url"),
+        ("overspill", ("--set=nats.bundled.enabled=true", *HUB), "/nats/url"),
+        ("overspill", (*BUNDLED, "--set=nats.bundled.replicas=2"), "/nats/bundled/replicas"),
+        ("overspill", (*BUNDLED, "--set=nats.bundled.enabled=false"), "/nats/url"),
+        ("overspill", (*HUB, "--set=token.secret="), "/token/secret"),
         ("overspill", (*HUB, "--set=storge.size=1Gi"), "storge"),
         ("overspill-edge", (), "/bus/url"),
         ("overspill-edge", ("--set=bus.url=nats://b:4222,bus.credentialSecret=s,cluster=My Cluster",), "/cluster"),
@@ -114,7 +122,7 @@ def test_values_that_can_t_work_are_refused_by_name(chart: str, values: tuple[st
 def pods(name: str) -> list[dict[str, Any]]:
     chart, values = CASES[name]
     made = resources(template(chart, *values))
-    return [each["spec"]["template"]["spec"] for each in made if each["kind"] in ("Deployment", "StatefulSet")]
+    return [each["spec"]["template"]["spec"] for each in made if each["kind"] in ("Deployment", "StatefulSet", "Job")]
 
 
 @pytest.mark.parametrize("name", CASES)
