@@ -153,34 +153,41 @@ class ContainerCustody:
     # Containers
 
     async def _keep_steps(self, numbers: tuple[int, ...]) -> None:
-        container = self._shape.steps[numbers]
-        short = unanswered = 0
+        container, short = self._shape.steps[numbers], 0
         while not self._killing:
             began = time.monotonic()
+            ended = await self._life(container, numbers)
+            if isinstance(ended, Exited):
+                if ended.code == 0:
+                    return
+                log.warning("container_gone", job=self.key.job, container=container.name, exit_code=ended.code)
+                short = short + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 1
+                trouble = _trouble(ended, short, container)
+                if trouble is None:
+                    await asyncio.sleep(RETRY_SECONDS[short - 1])
+                    continue
+            else:
+                trouble = ended
+            about = self._begun(numbers) or numbers if trouble[0] == "out_of_memory" else numbers
+            await self._fail(container, about, *trouble)
+            return
+
+    async def _life(self, container: Container, numbers: tuple[int, ...]) -> Exited | tuple[Trouble, str]:
+        """How one life of it ended, or what keeps it from having one."""
+        unanswered = 0
+        while True:
             try:
-                ended = await self._once(container)
+                return await self._once(container)
             except ImageNotPulled as error:
-                return await self._fail("image_pull", container, numbers, str(error))
+                return "image_pull", str(error.fields["why"])
             except NotStarted as error:
-                return await self._fail("bad_command", container, numbers, str(error))
+                return "bad_command", str(error.fields["why"])
             except RuntimeGone as error:
                 unanswered += 1
                 log.warning("runtime_gone", job=self.key.job, why=str(error))
-                if unanswered == GONE_TRIES and not self._begun(numbers):
-                    return await self._fail("config", container, numbers, str(error))
+                if unanswered >= GONE_TRIES and not self._begun(numbers):
+                    return "config", str(error)
                 await asyncio.sleep(GONE_SECONDS)  # nothing tells when it answers again
-                continue
-            if ended.code == 0:
-                return None
-            log.warning("container_gone", job=self.key.job, container=container.name, exit_code=ended.code)
-            if ended.out_of_memory and ended.code == _KILLED:
-                return await self._fail("out_of_memory", container, self._begun(numbers) or numbers, "")
-            short = short + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 1
-            if short == MAX_STARTS:
-                why = f"it ended {short} times in a row, last with {ended.code}{_last_words(container.errors)}"
-                return await self._fail("bad_command", container, numbers, why)
-            await asyncio.sleep(RETRY_SECONDS[short - 1])
-        return None
 
     async def _keep_step_ctl(self) -> None:
         """Until it says, by ending well, that all is told; or until nobody can bring it up."""
@@ -191,7 +198,7 @@ class ContainerCustody:
                 ended = await self._once(container)
             except ImageNotPulled as error:
                 self._kill()
-                return await self._fail("image_pull", container, (), str(error))
+                return await self._fail(container, (), "image_pull", str(error.fields["why"]))
             except (NotStarted, RuntimeGone) as error:
                 why = str(error)
             else:
@@ -202,7 +209,7 @@ class ContainerCustody:
             log.warning("step_ctl_gone", job=self.key.job, epoch=self.key.epoch, why=why, failures=short)
             if short == GONE_TRIES:
                 self._kill()
-                await self._fail("config", container, (), f"it could not be brought up: {why}")
+                await self._fail(container, (), "config", f"it could not be brought up: {why}")
             if time.time() - born > self._means.keep_untold_seconds:
                 log.error("attempt_never_told", job=self.key.job, directory=str(self.directory.root))
                 return None
@@ -229,7 +236,7 @@ class ContainerCustody:
                 process.close()
         return await runtime.exited(container)
 
-    async def _fail(self, found: Trouble, container: Container, numbers: tuple[int, ...], why: str) -> None:
+    async def _fail(self, container: Container, numbers: tuple[int, ...], found: Trouble, why: str) -> None:
         """Said before anything is ended for it: else its step-ctl would only say that it was ended."""
         seen = ContainerSeen(container.name.removeprefix(f"{container.group.name}-"), "waiting", message=why)
         pod = PodSeen(
@@ -253,6 +260,15 @@ class ContainerCustody:
                 await asyncio.sleep(GONE_SECONDS)  # nothing tells when it answers again
             else:
                 return
+
+
+def _trouble(ended: Exited, short: int, container: Container) -> tuple[Trouble, str] | None:
+    """None: it is started again. `short`: so many short lives it had in a row."""
+    if ended.out_of_memory and ended.code == _KILLED:
+        return "out_of_memory", ""
+    if short < MAX_STARTS:
+        return None
+    return "bad_command", f"it ended {short} times in a row, last with {ended.code}{_last_words(container.errors)}"
 
 
 def _named(path: Path) -> bool:

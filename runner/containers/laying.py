@@ -1,5 +1,5 @@
-"""An attempt's files on the machine: plans that steps unpack, the assignment that only step-ctl sees, an empty directory
-that they share.
+"""An attempt's files on the machine: plans that steps unpack, the assignment that only step-ctl sees, an empty
+directory that they share.
 """
 
 import os

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.containers.model import Container, Exited, Group, Limits, Running
@@ -14,8 +15,6 @@ CALL_SECONDS = 120.0
 PULL_SECONDS = 1800.0
 ERRORS_LIMIT = "1mb"
 _STATE = "{{.Id}} {{.State.Status}} {{.State.Pid}} {{.State.ExitCode}} {{.State.OOMKilled}}"
-_CANNOT = 125
-"""podman itself failed, not what it was asked to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +85,20 @@ class Podman:
         return Exited(state.code, state.out_of_memory)
 
     async def groups(self, owner: str) -> dict[str, str]:
-        template = f'{{{{index .Labels "{GROUP}"}}}} {{{{index .Labels "{ATTEMPT}"}}}}'
-        found: dict[str, str] = {}
-        for words in (("pod", "ps"), ("ps", "--all")):
-            label = "{{.Labels}}" if words[0] == "pod" else template
-            told = await self._call(*words, "--filter", f"label={OWNER}={owner}", "--format", label)
-            if told.code != 0:
-                raise RuntimeGone(why=told.why)
-            found |= dict(_pairs(told.out))
-        return found
+        told = await self._call("ps", "--all", "--filter", f"label={OWNER}={owner}", "--format", "json")
+        if told.code != 0:
+            raise RuntimeGone(why=told.why)
+        labels = [each.get("Labels") or {} for each in json.loads(told.out or "[]")]
+        return {each[GROUP]: each.get(ATTEMPT, "") for each in labels if GROUP in each}
 
     async def remove(self, group: str) -> None:
+        if (await self._call("pod", "exists", group)).code == 0:
+            await self._done("pod", "rm", "--force", "--time", "0", group)
         told = await self._call("ps", "--all", "--quiet", "--filter", f"label={GROUP}={group}")
         if told.code != 0:
             raise RuntimeGone(why=told.why)
         if told.out.split():
             await self._done("rm", "--force", "--time", "0", "--volumes", *told.out.split())
-        if (await self._call("pod", "exists", group)).code == 0:
-            await self._done("pod", "rm", "--force", "--time", "0", group)
 
     async def _done(self, *words: str) -> None:
         told = await self._call(*words)
@@ -182,18 +177,6 @@ def _labels(group: Group) -> list[str]:
 
 def _pod_limits(limits: Limits) -> list[str]:
     return ["--memory", str(limits.memory_bytes), "--cpus", f"{limits.cpu_millis / 1000:g}"]
-
-
-def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Group and attempt of each line: two words, or a map of labels as Go prints it."""
-    for line in text.splitlines():
-        if line.startswith("map["):
-            labels = dict(part.split(":", 1) for part in line[4:-1].split() if ":" in part)
-            if GROUP in labels:
-                yield labels[GROUP], labels.get(ATTEMPT, "")
-        elif line.strip():
-            name, _, attempt = line.partition(" ")
-            yield name, attempt.strip()
 
 
 def whole_name(image: str) -> str:

@@ -1,4 +1,4 @@
-"""podman for an agent, with a store of its own; and a machine as a place of the behaviour suite, whose agent uses it."""
+"""podman for an agent, with a store of its own; and a place of the behaviour suite whose agent uses it."""
 
 import json
 import shutil
