@@ -30,6 +30,7 @@ RETRY_SECONDS = (0.2, 1.0, 5.0, 30.0)
 GONE_TRIES = 10
 """So often a runtime that does not answer is asked for a container that was never there."""
 GONE_SECONDS = 3.0
+REMIND_SECONDS = 2.0
 _KILLED = 128 + signal.SIGKILL
 _ENDINGS: dict[CancelWord, Ending] = {
     "cancel": Ending("cancelled", Reason.CANCELLED, "its step-ctl did not end it in time"),
@@ -68,6 +69,7 @@ class ContainerCustody:
         self._word: CancelWord | None = None
         self._leaving = False
         self._killing = False
+        self._removing = False
         self._made = asyncio.Lock()
         self._ender: asyncio.TimerHandle | None = None
         self._kill_told = asyncio.Event()
@@ -95,7 +97,7 @@ class ContainerCustody:
                 task.cancel()
         if self._ender is not None:
             self._ender.cancel()
-        self._over = True
+        self._over = self._removing = True
         self._means.changed()
         await self._remove()
 
@@ -117,6 +119,7 @@ class ContainerCustody:
         self._leave()
 
     async def abandon(self) -> None:
+        self._removing = True
         self._kill()
         await self._remove()
 
@@ -126,6 +129,14 @@ class ContainerCustody:
         for process in self._running.values():
             process.signal(signal.SIGTERM)
         self._kill_later()
+        self._remind()
+
+    def _remind(self) -> None:
+        """A process 1 that is only starting is deaf to the signal: step-ctl is told until it is gone."""
+        if self._shape.step_ctl.name in self._running:
+            self._running[self._shape.step_ctl.name].signal(signal.SIGTERM)
+        if not self._removing:
+            asyncio.get_running_loop().call_later(REMIND_SECONDS, self._remind)
 
     def _kill_later(self) -> None:
         if self._ender is None:

@@ -1,5 +1,6 @@
 """The behaviour suite where steps run in podman's containers, and what is such a machine's alone. Needs root."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -165,7 +166,7 @@ async def test_an_agent_that_is_stopped_ends_its_containers_as_the_machines_doin
     place.agent.start()
     run = await place.submit({"steps": [{"run": WAIT}]})
     await run.said(1, b"on\n")
-    place.agent.signal(signal.SIGTERM)
+    await asyncio.to_thread(place.agent.signal, signal.SIGTERM)  # it waits for the hub, which is served here
     ended = await run.ended()
     assert (ended.outcome, ended.reason) == ("error", "machine_lost"), ended
     assert await run.left() == []
