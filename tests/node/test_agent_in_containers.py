@@ -1,6 +1,7 @@
 """The behaviour suite where steps run in podman's containers, and what is such a machine's alone. Needs root."""
 
 import asyncio
+import json
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -68,6 +69,39 @@ async def test_a_step_runs_in_its_image_and_shares_workspace_and_localhost_with_
     assert ended.outcome == "succeeded", (ended, place.agent.complaints()[-2000:])
     assert await run.log(2) == b"bin\njob\nplan\nhello\n"
     assert await run.log(3) == b"hello\n"
+    assert await run.left() == []
+
+
+async def test_a_step_has_no_privilege_and_sees_nothing_of_the_machine_but_its_job(place: ContainerPlace) -> None:
+    look = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' '; "
+    look += "ls /overspill; ls /root /overspill/job/attempt.json 2>/dev/null; ls /sys/class/net; env | grep -c SECRET"
+    run = await place.submit({"steps": [{"run": look, "env": {"THE_SECRET": "hush-hush"}}, {"run": WAIT}]})
+    await run.said(2, b"on\n")
+    names = place.podman.call("ps", "--format", "{{.Names}}").split()
+    told = place.podman.call("inspect", *(name for name in names if run.order.job in name and "step" in name))
+    (run.directory / "work" / "over").touch()
+    assert (await run.ended()).outcome == "succeeded"
+    lines = (await run.log(1)).decode().split("\n")
+    assert lines[:4] == ["CapBnd: 0000000000000000", *lines[1:2], "NoNewPrivs: 1", "Seccomp: 2"] or set(lines[:4]) == {
+        "CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2"
+    }  # fmt: skip
+    assert lines[4:] == ["bin", "job", "plan", "lo", "1", ""]
+    assert "hush-hush" not in told
+    steps = [each for each in json.loads(told) if "step-ctl" not in each["Name"]]
+    assert steps
+    assert {each["HostConfig"]["Memory"] for each in steps} == {2**28}
+    assert {each["HostConfig"]["PidsLimit"] for each in steps} == {4096}
+    assert {mount["Destination"] for each in steps for mount in each["Mounts"]} == {
+        "/overspill/job", "/overspill/plan", "/overspill/bin/entrypoint"
+    }  # fmt: skip
+    assert await run.left() == []
+
+
+async def test_an_image_that_cant_be_pulled_is_named_with_its_step(place: ContainerPlace) -> None:
+    run = await place.submit({"steps": [{"run": "true"}, {"image": "localhost/nobody-has-it:1", "run": "true"}]})
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("error", "image_pull", 2), ended
+    assert "localhost/nobody-has-it:1" in ended.message
     assert await run.left() == []
 
 
