@@ -17,6 +17,7 @@ from tests.behaviour.place import MEMORY_BYTES
 from tests.conftest import BusServer
 from tests.integration.runner.hub import AgentProcess
 from tests.integration.runner.waiting import until_gone
+from tests.kube.assets import ensure_packages
 from tests.node.runtime import BUSYBOX, busybox
 
 PACKAGES = ("podman", "catatonit", "netavark", "runc", "busybox-static")
@@ -71,8 +72,7 @@ class PodmanStore:
 
 @contextmanager
 def store(home: Path) -> Iterator[PodmanStore]:
-    missing = [name for name in ("podman", "catatonit", "runc", "busybox") if shutil.which(name) is None]
-    assert not missing, f"apt-get install {' '.join(PACKAGES)}; not there: {missing}"
+    ensure_packages(PACKAGES)
     made = PodmanStore(home)
     (home / "runc").write_text(_RUNC)
     (home / "runc").chmod(0o755)
