@@ -149,7 +149,7 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
         key=Key.of(order),
         namespace=grant.pod.namespace,
         spec=grant.spec,
-        groups=tuple(containers(grant.spec, grant.pod.template.container_limit)),
+        groups=tuple(containers(grant.spec, grant.pod.template, site.default_image)),
         needs=order.needs,
         template=grant.pod.template,
         step_ctl_image=site.step_ctl_image,

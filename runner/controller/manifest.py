@@ -1,6 +1,6 @@
 """An attempt's pod and its secret, as JSON. Pure: the same plan gives the same bytes, and golden files hold them.
 
-step-ctl comes first, all step containers at once beside it; nothing is pulled or run before them. The entrypoint lies
+All containers start at once, step-ctl among them; nothing is pulled or run before them. The entrypoint lies
 in a ConfigMap volume, scripts and environments in a Secret's: the pod's spec shows neither.
 """
 
@@ -22,6 +22,8 @@ STEP_CTL_EXTRA_SECONDS = 20
 """Past the steps' grace: to tell how they ended, and what they wrote."""
 STEP_CTL_GROUP = 65532
 """Owns the pod's volumes: step-ctl runs as a user of this group, and so do the steps beside what their image says."""
+STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES = 1000, 128 * 2**20
+"""What step-ctl may use beyond the job's machine; not requested, for it is idle most of the time."""
 _READ_ONLY, _EXECUTABLE, _GROUP_ONLY = 0o444, 0o555, 0o440
 
 
@@ -45,10 +47,10 @@ def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
             "activeDeadlineSeconds": round(plan.timeout_seconds + plan.grace_seconds) + DEADLINE_EXTRA_SECONDS,
             "terminationGracePeriodSeconds": round(plan.grace_seconds) + STEP_CTL_EXTRA_SECONDS,
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": STEP_CTL_GROUP},
-            "containers": [_step_ctl(plan), *(_steps(plan, group) for group in plan.groups)],
+            "containers": _containers(plan),
             "volumes": _volumes(plan, architecture),
             **_placement(plan),
-            **({"resources": _whole(plan.needs)} if template.pod_resources else {}),
+            **({"resources": _machine(plan.needs)} if template.pod_resources else {}),
         },
     }
 
@@ -89,6 +91,15 @@ def _annotations(plan: PodPlan) -> dict[str, str]:
     return named if plan.traceparent is None else {**named, f"{LABEL}/traceparent": plan.traceparent}
 
 
+def _containers(plan: PodPlan) -> list[Resource]:
+    """As a kubelet starts them, one after the other. The first step needs nobody to begin, unless there is a source to
+    fetch; step-ctl, whose own start is on the way to the verdict, is next.
+    """
+    steps = [_steps(plan, group) for group in plan.groups]
+    first = steps[:1] if plan.spec.source == "none" else []
+    return [*first, _step_ctl(plan), *steps[len(first) :]]
+
+
 def _step_ctl(plan: PodPlan) -> Resource:
     return {
         "name": STEP_CTL,
@@ -107,7 +118,10 @@ def _step_ctl(plan: PodPlan) -> Resource:
             "runAsNonRoot": True,
             "runAsUser": STEP_CTL_GROUP,
         },
-        **_requests(plan, first=True),
+        "resources": {
+            "requests": _NOTHING if plan.template.pod_resources else _amounts(plan.needs),
+            "limits": _amounts(plan.needs, STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES),
+        },
     }
 
 
@@ -126,7 +140,7 @@ def _steps(plan: PodPlan, group: tuple[int, ...]) -> Resource:
             _mount("bin", BIN, read_only=True),
         ],
         "securityContext": _LOCKED if user is None else {**_LOCKED, "runAsUser": user, "runAsNonRoot": True},
-        **_requests(plan, first=False),
+        "resources": {"requests": _NOTHING, "limits": _amounts(plan.needs)},
     }
 
 
@@ -184,16 +198,19 @@ def _placement(plan: PodPlan) -> Resource:
     return placed
 
 
-def _whole(needs: Needs) -> Resource:
-    amounts = {"cpu": f"{needs.cpu_millis}m", "memory": str(needs.memory_bytes)}
-    return {"requests": amounts, "limits": amounts}
+_NOTHING: Resource = {"cpu": "0", "memory": "0"}
 
 
-def _requests(plan: PodPlan, *, first: bool) -> Resource:
-    """One machine for the job, not one a step: each container is limited to all of it, and what is requested is
-    requested once, by the pod or, where the server knows no resources of pods, by the first container.
+def _machine(needs: Needs) -> Resource:
+    """One machine for the job, not one a step: it is requested once, by the pod or, where the server knows no resources
+    of pods, by step-ctl's container. A step is limited to all of it; step-ctl has room of its own beyond that, so that
+    it is as quick beside a small machine's steps as beside a large one's.
     """
-    whole = _whole(plan.needs)
-    nothing = {"cpu": "0", "memory": "0"}
-    asks = first and not plan.template.pod_resources
-    return {"resources": {"requests": whole["requests"] if asks else nothing, "limits": whole["limits"]}}
+    return {
+        "requests": _amounts(needs),
+        "limits": _amounts(needs, STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES),
+    }
+
+
+def _amounts(needs: Needs, cpu_millis: int = 0, memory_bytes: int = 0) -> Resource:
+    return {"cpu": f"{needs.cpu_millis + cpu_millis}m", "memory": str(needs.memory_bytes + memory_bytes)}

@@ -113,11 +113,13 @@ def _container(told: Resource) -> ContainerSeen:
         restarts=told.get("restartCount", 0),
         last_reason=last.get("reason") or "",
         last_exit_code=last.get("exitCode"),
+        last_message=last.get("message") or "",
     )
 
 
 def _memory_limit(spec: Resource) -> int | None:
-    limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
+    step: Resource = next((each for each in spec["containers"] if each["name"] != STEP_CTL), {})
+    limits = (step.get("resources") or {}).get("limits") or {}
     return whole(limits["memory"]) if "memory" in limits else None
 
 
