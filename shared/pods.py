@@ -27,6 +27,9 @@ class PodTemplate(Model):
     pod_resources: bool = True
     """The API server knows resources of whole pods (Kubernetes 1.34 and later)."""
     entrypoint_from: Literal["config-map", "init-container"] = "config-map"
-    """How the entrypoint reaches the steps' containers."""
+    """How the entrypoint reaches the steps' containers. `config-map`: that of the `kubernetes.io/arch` which the
+    `node_selector` names, else of the architecture that the controller is set to. `init-container`: from step-ctl's
+    image, where no ConfigMap's file may be executed; one container more to start first.
+    """
     run_as_user: int | None = Field(default=None, ge=1)
     """Of every step, whatever its image says; None: the image's own user."""

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from bench.kube import layouts
@@ -91,7 +92,7 @@ async def handovers(cluster: Cluster, steps: int, share: str) -> list[float]:
     ran = await cluster.job(spec_of(steps, f"sleep {LENGTH_SECONDS}"))
     facts = [fact for kind, fact in await cluster.hub.facts(ran.order.job) if kind == "step-ended"]
     told = sorted((fact["step"], fact["started_unix_ns"], fact["ended_unix_ns"]) for fact in facts)
-    return [(after[1] - before[2]) / 1e9 for before, after in zip(told, told[1:], strict=False)]
+    return [(after[1] - before[2]) / 1e9 for before, after in pairwise(told)]
 
 
 async def reported(cluster: Cluster, steps: int, rounds: int) -> Samples:

@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 MISSING_TRIES = 5
 """A namespace that is not there, though its walls were just built: somebody is deleting it."""
+ARCHITECTURE = "kubernetes.io/arch"
+"""The label that a node has of its own; a pool of another architecture selects by it."""
 SHARED_WORKSPACE = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 """The source is fetched by step-ctl's user, and git trusts no repository of another."""
 
@@ -183,4 +185,5 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
         entrypoint=Path(BIN) / "entrypoint",
         helper_env=dict(site.environment),
     )
-    return Made(secret(plan, plans(files), encode(assignment)), pod(plan, site.architecture), grant.pod)
+    architecture = plan.template.node_selector.get(ARCHITECTURE, site.architecture)
+    return Made(secret(plan, plans(files), encode(assignment)), pod(plan, architecture), grant.pod)

@@ -16,6 +16,9 @@ BIN, PLAN, ATTEMPT, OWN = "/overspill/bin", "/overspill/plan", "/overspill/job",
 """Where a container finds the entrypoint, its plan, the attempt directory; where step-ctl finds its credential."""
 ENTRYPOINTS = "overspill-entrypoint"
 """The immutable ConfigMap with the binary, a key per architecture."""
+IMAGE_ENTRYPOINT = "/opt/overspill/entrypoint/own"
+"""Where step-ctl's image has the one of its own architecture."""
+INSTALLER = "entrypoint"
 ATTEMPT_KEY = "attempt.json"
 DEADLINE_EXTRA_SECONDS = 120
 STEP_CTL_EXTRA_SECONDS = 20
@@ -24,6 +27,7 @@ STEP_CTL_GROUP = 65532
 """Owns the pod's volumes: step-ctl runs as a user of this group, and so do the steps beside what their image says."""
 STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES = 1000, 128 * 2**20
 """What step-ctl may use beyond the job's machine; not requested, for it is idle most of the time."""
+_BINARY_LIMIT = "8Mi"
 _READ_ONLY, _EXECUTABLE, _GROUP_ONLY = 0o444, 0o555, 0o440
 
 
@@ -47,6 +51,7 @@ def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
             "activeDeadlineSeconds": round(plan.timeout_seconds + plan.grace_seconds) + DEADLINE_EXTRA_SECONDS,
             "terminationGracePeriodSeconds": round(plan.grace_seconds) + STEP_CTL_EXTRA_SECONDS,
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": STEP_CTL_GROUP},
+            **({"initContainers": [_installer(plan)]} if _is_installed(plan) else {}),
             "containers": _containers(plan),
             "volumes": _volumes(plan, architecture),
             **_placement(plan),
@@ -100,6 +105,23 @@ def _containers(plan: PodPlan) -> list[Resource]:
     return [*first, _step_ctl(plan), *steps[len(first) :]]
 
 
+def _is_installed(plan: PodPlan) -> bool:
+    return plan.template.entrypoint_from == "init-container"
+
+
+def _installer(plan: PodPlan) -> Resource:
+    """Where no ConfigMap's file may be executed: the binary of step-ctl's image, which is the node's."""
+    return {
+        "name": INSTALLER,
+        "image": plan.step_ctl_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [IMAGE_ENTRYPOINT, "install", BIN],
+        "volumeMounts": [_mount("bin", BIN)],
+        "securityContext": _AS_STEP_CTL,
+        "resources": {"requests": _NOTHING, "limits": _amounts(plan.needs)},
+    }
+
+
 def _step_ctl(plan: PodPlan) -> Resource:
     return {
         "name": STEP_CTL,
@@ -112,12 +134,7 @@ def _step_ctl(plan: PodPlan) -> Resource:
             _mount("own", OWN, read_only=True),
             _mount("bin", BIN, read_only=True),
         ],
-        "securityContext": {
-            **_LOCKED,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": STEP_CTL_GROUP,
-        },
+        "securityContext": _AS_STEP_CTL,
         "resources": {
             "requests": _NOTHING if plan.template.pod_resources else _amounts(plan.needs),
             "limits": _amounts(plan.needs, STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES),
@@ -149,6 +166,12 @@ _LOCKED: Resource = {
     "privileged": False,
     "capabilities": {"drop": ["ALL"]},
 }
+_AS_STEP_CTL: Resource = {
+    **_LOCKED,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": STEP_CTL_GROUP,
+}
 
 
 def _mount(name: str, path: str, *, read_only: bool = False) -> Resource:
@@ -159,17 +182,17 @@ def _volumes(plan: PodPlan, architecture: str) -> list[Resource]:
     steps = [f"{number:03d}" for number in range(1, len(plan.spec.steps) + 1)]
     return [
         {"name": "attempt", "emptyDir": {"sizeLimit": str(plan.needs.disk_bytes)}},
-        {
-            "name": "bin",
-            "configMap": {
-                "name": ENTRYPOINTS,
-                "items": [{"key": architecture, "path": "entrypoint"}],
-                "defaultMode": _EXECUTABLE,
-            },
-        },
+        {"name": "bin", **_binary(plan, architecture)},
         {"name": "plan", "secret": _of_secret(plan, steps, _READ_ONLY)},
         {"name": "own", "secret": _of_secret(plan, [ATTEMPT_KEY], _GROUP_ONLY)},
     ]
+
+
+def _binary(plan: PodPlan, architecture: str) -> Resource:
+    if _is_installed(plan):
+        return {"emptyDir": {"sizeLimit": _BINARY_LIMIT}}
+    items = [{"key": architecture, "path": "entrypoint"}]
+    return {"configMap": {"name": ENTRYPOINTS, "items": items, "defaultMode": _EXECUTABLE}}
 
 
 def _of_secret(plan: PodPlan, keys: list[str], mode: int) -> Resource:

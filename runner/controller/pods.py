@@ -55,7 +55,9 @@ def read(resource: Resource) -> PodSeen:
         deletion_grace_seconds=float(about.get("deletionGracePeriodSeconds") or 0),
         finalizers=tuple(about.get("finalizers") or ()),
         unschedulable=_unschedulable(status),
-        containers=tuple(_container(told) for told in status.get("containerStatuses") or ()),
+        containers=tuple(
+            _container(told) for of in ("initContainerStatuses", "containerStatuses") for told in status.get(of) or ()
+        ),
         steps=_steps(about.get("annotations") or {}),
         memory_bytes=_memory_limit(resource["spec"]),
     )

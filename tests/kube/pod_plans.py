@@ -72,4 +72,11 @@ LOCKED = plan_of(
     spec_of({"run": "make"}),
     PodTemplate(runtime_class="kata", image_pull_secrets=["registry"], run_as_user=1000),
 )
-PLANS = {"one-step": ONE, "several-steps": SEVERAL, "eci": ECI, "runtime-class": LOCKED}
+INSTALLED = plan_of(spec_of({"run": "make"}), PodTemplate(entrypoint_from="init-container"))
+PLANS = {
+    "one-step": ONE,
+    "several-steps": SEVERAL,
+    "eci": ECI,
+    "runtime-class": LOCKED,
+    "init-container": INSTALLED,
+}

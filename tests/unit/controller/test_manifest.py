@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy.docker.contents import CONTENTS, ENTRYPOINTS
 from runner.controller.grouping import containers
 from runner.controller.manifest import ATTEMPT_KEY, pod, secret
 from runner.protocol.directory import AttemptDir
 from runner.protocol.layout import Place, Unrunnable, Whose, layout
 from runner.protocol.plan import plans
 from shared.pods import PodTemplate
-from tests.kube.pod_plans import ECI, ONE, PLANS, SEVERAL, plan_of, spec_of
+from tests.kube.pod_plans import ECI, INSTALLED, ONE, PLANS, SEVERAL, plan_of, spec_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -105,3 +106,10 @@ def test_background_steps_never_share() -> None:
 def test_what_no_sharing_makes_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(Unrunnable, match="needs 6 containers, the pool allows 4"):
         containers(spec_of(*({"run": "true", "image": f"i:{n}"} for n in range(5))), few(4))
+
+
+def test_an_installed_entrypoint_is_that_of_step_ctl_s_image() -> None:
+    (installer,) = pod(INSTALLED)["spec"]["initContainers"]
+    assert installer["image"] == INSTALLED.step_ctl_image
+    assert installer["command"][0] == f"{ENTRYPOINTS}/own"
+    assert CONTENTS["step-ctl"].entrypoints
