@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.controller.model import APP, CLUSTER, EPOCH, FINALIZER, JOB, LABEL, STEP_CTL, STEPS, TENANT, PodPlan
+from runner.protocol.attempt import NODE_VARIABLE
 from shared.kube import Resource
 from shared.needs import Needs
 
@@ -128,7 +129,10 @@ def _step_ctl(plan: PodPlan) -> Resource:
         "image": plan.step_ctl_image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["--pod", ATTEMPT, "--attempt", f"{OWN}/{ATTEMPT_KEY}"],
-        "env": [{"name": name, "value": value} for name, value in sorted(plan.environment.items())],
+        "env": [
+            {"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            *({"name": name, "value": value} for name, value in sorted(plan.environment.items())),
+        ],
         "volumeMounts": [
             _mount("attempt", ATTEMPT),
             _mount("own", OWN, read_only=True),

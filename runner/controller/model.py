@@ -92,7 +92,6 @@ class PodSeen:
     namespace: str
     uid: str
     phase: Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
-    created_unix: float
     node: str | None
     reason: str = ""
     message: str = ""

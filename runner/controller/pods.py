@@ -4,7 +4,6 @@ Kubernetes says the same thing in several places and orders; here each of its wo
 kubelet's reasons (pkg/kubelet/images, pkg/kubelet/container), and what a real node answered in the tests.
 """
 
-from datetime import datetime
 from typing import Any, Literal
 
 from runner.agent.model import Key
@@ -47,7 +46,6 @@ def read(resource: Resource) -> PodSeen:
         namespace=about["namespace"],
         uid=about["uid"],
         phase=status.get("phase", "Pending"),
-        created_unix=_unix(about["creationTimestamp"]),
         node=resource["spec"].get("nodeName"),
         reason=status.get("reason") or _disruption(status),
         message=status.get("message") or "",
@@ -76,10 +74,6 @@ def slim(resource: Resource) -> Resource:
 
 _OF_CONTAINER = ("name", "image", "resources", "restartPolicy")
 _OF_SPEC = ("nodeName", "initContainers", "resources", "overhead")
-
-
-def _unix(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
 
 
 def _condition(status: Resource, kind: str) -> Resource | None:

@@ -6,6 +6,7 @@ from shared.pods import PodTemplate
 from tests.integration.runner.hub import Hub
 from tests.kube.edge import ControllerProcess, name_of
 from tests.kube.kubelet import Kubelet
+from tests.node.node import NAME
 
 THREE = {
     "name": "three steps",
@@ -32,6 +33,7 @@ async def test_three_steps_run_in_turn_and_are_told_to_the_last_byte(
         *("step-started", "step-ended") * 3,
         "attempt-ended",
     ]
+    assert (await hub.until(order.job, "attempt-started"))["node"] == NAME
     await pods.until_gone(name_of(order))
     assert not (await pods.api.list(SECRET, pods.namespace)).items
 
