@@ -4,18 +4,24 @@ import argparse
 import asyncio
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from bench.kube import layouts
-from bench.kube.cluster import Cluster, Ran, opened
+from bench.kube.cluster import NEEDS, Cluster, Ran, opened
 from bench.measuring import Gate, Row, Samples, ms, noted
 from runner.controller.making import Site
 from runner.controller.model import STEP_CTL
+from shared.facts import Desired
 from shared.ids import random_id
 from shared.kube import SECRET, Resource
 from shared.needs import Needs
 from shared.requests import Grant
 from tests.integration.runner.hub import CLUSTER
+from tests.kube.edge import name_of
+from tests.kube.kubelet import Kubelet
+from tests.node import pods as raw_pods
+from tests.node.groups import processes
 from tests.node.runtime import BUSYBOX
 
 COMMAND = "python -m bench.kube"
@@ -95,6 +101,25 @@ async def handovers(cluster: Cluster, steps: int, share: str) -> list[float]:
     return [(after[1] - before[2]) / 1e9 for before, after in pairwise(told)]
 
 
+async def waiting_memory(cluster: Cluster, steps: int) -> list[int]:
+    """Private bytes of each entrypoint, once all containers are there: one runs its step, the others wait."""
+    cluster.template(share_containers="limit")
+    order = await cluster.hub.order(spec_of(steps, "sleep 600"), "kube", needs=NEEDS)
+    name = name_of(order)
+    everything_runs = lambda pod: pod["status"]["phase"] == "Running"  # noqa: E731 - a look at a pod
+    await raw_pods.until(cluster.api, cluster.namespace, name, everything_runs)
+    found = [private_bytes(pid) for pid in processes(b"/overspill/bin/entrypoint")]
+    await cluster.hub.change(order, desired=Desired.CANCEL)
+    await cluster.hub.ended(order)
+    await Kubelet(cluster.api, cluster.namespace).until_gone(name)
+    return found
+
+
+def private_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+
+
 async def reported(cluster: Cluster, steps: int, rounds: int) -> Samples:
     """The older layout's pods until Succeeded."""
     pod = await a_pod(cluster, steps)
@@ -163,6 +188,18 @@ async def measure(options: argparse.Namespace, rows: list[Row]) -> None:
                 beside = f"; the 1.0 layout {ms(old.p50)}"
             name = f"{options.steps} no-op steps in a pod, `share_containers: {share}`"
             rows.append(pods_row(name, twenty, bound, gates, beside))
+        private = await waiting_memory(cluster, 5)
+        rows.append(
+            Row(
+                "memory of an entrypoint that waits in a pod",
+                f"private **{max(private) / 1e6:.3f} MB** at most",
+                "-",
+                "-",
+                COMMAND,
+                [Gate(max(private) / 1e6, 0.2, "at most", "at most 0.2 MB private")],
+                {"entrypoints": len(private)},
+            )
+        )
         for share in ("auto", "limit"):
             taken = Samples.of(await handovers(cluster, options.handovers, share))
             rows.append(
