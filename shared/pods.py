@@ -21,10 +21,15 @@ class PodTemplate(Model):
     """`runtimeClassName`: runC when absent; runV, Kata, gVisor by their names."""
     image_pull_secrets: list[str] = Field(default_factory=list, max_length=16)
     container_limit: int = Field(default=100, ge=2, le=200)
-    """Containers a pod may have, step-ctl's included; beyond it, steps of one image share a container in turn."""
+    """Containers a pod may have, step-ctl's included."""
+    share_containers: Literal["auto", "limit"] = "auto"
+    """`auto`: foreground steps of one image share a container in turn. `limit`: only past `container_limit`."""
     pod_resources: bool = True
     """The API server knows resources of whole pods (Kubernetes 1.34 and later)."""
     entrypoint_from: Literal["config-map", "init-container"] = "config-map"
-    """How the entrypoint reaches the steps' containers."""
+    """How the entrypoint reaches the steps' containers. `config-map`: that of the `kubernetes.io/arch` which the
+    `node_selector` names, else of the architecture that the controller is set to. `init-container`: from step-ctl's
+    image, where no ConfigMap's file may be executed; one container more to start first.
+    """
     run_as_user: int | None = Field(default=None, ge=1)
     """Of every step, whatever its image says; None: the image's own user."""

@@ -54,6 +54,7 @@ CONTENTS = {
     "step-ctl": Contents(
         sources=("shared", "runner"),
         command=("python3", "-m", "runner.step_ctl"),
+        entrypoints=True,
         wheels=frozenset(
             {
                 "annotated-types",

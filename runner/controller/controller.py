@@ -158,12 +158,25 @@ class Controller:
         return order is not None and order.desired in (Desired.RUN, Desired.HOLD) and self._may_begin()
 
     async def _tell(self, key: Key, ending: Ending) -> None:
+        left = None
         try:
+            order = self.known.book.orders.get(key)
+            if order is not None and key not in self.known.pods:
+                left = await self._maker.left_by(order)  # nobody says it of what is over
             await self._hub.tell_ended(key, ending.outcome, ending.reason, ending.message, ending.step)
             self.known.told.add(key)
         finally:
             self.known.telling.discard(key)
             self.changed.set()
+        if left is not None:
+            await self._forget(key, left)
+
+    async def _forget(self, key: Key, namespace: str) -> None:
+        """A secret whose pod was not made in the end: who was to make it died between the two, or was told to stop."""
+        try:
+            await self._maker.forget(key, namespace)
+        except OverspillError as error:
+            log.warning("secret_stays", name=key.name, namespace=namespace, why=str(error)[:300])
 
     async def _end(self, pod: PodSeen, work: Coroutine[None, None, None]) -> None:
         backoff = Backoff()

@@ -33,6 +33,10 @@ log = structlog.get_logger()
 
 MISSING_TRIES = 5
 """A namespace that is not there, though its walls were just built: somebody is deleting it."""
+GRANT_SECONDS = 5.0
+"""An end is told without a grant after so long."""
+ARCHITECTURE = "kubernetes.io/arch"
+"""The label that a node has of its own; a pool of another architecture selects by it."""
 SHARED_WORKSPACE = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 """The source is fetched by step-ctl's user, and git trusts no repository of another."""
 
@@ -121,6 +125,29 @@ class Maker:
         if grant.pod is not None:
             await self._walls.ensure(grant.pod.walls)
 
+    async def left_by(self, order: Order) -> str | None:
+        """The namespace in which an attempt that has no pod may have left its secret. None: it was never claimed, is
+        told as over, or nobody answers.
+        """
+        try:
+            async with asyncio.timeout(GRANT_SECONDS):
+                grant = await self._hub.grant(order, self._site.claim)
+        except (OverspillError, TimeoutError) as error:
+            log.info("no_secret_looked_for", job=order.job, why=str(error)[:300])
+            return None
+        return None if grant.pod is None else grant.pod.namespace
+
+    async def forget(self, key: Key, namespace: str) -> None:
+        """Its secret goes, however long the API server is away. Raises Rejected."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._api.delete(SECRET, key.name, namespace)
+            except Unavailable as error:
+                await asyncio.sleep(backoff.next_seconds(error.retry_after_seconds if isinstance(error, Busy) else 0.0))
+            else:
+                return
+
     async def _create(self, made: Made) -> None:
         await self._walls.ensure(made.grant.walls)
         await self._create_one(SECRET, made.secret)
@@ -149,7 +176,7 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
         key=Key.of(order),
         namespace=grant.pod.namespace,
         spec=grant.spec,
-        groups=tuple(containers(grant.spec, grant.pod.template.container_limit)),
+        groups=tuple(containers(grant.spec, grant.pod.template, site.default_image)),
         needs=order.needs,
         template=grant.pod.template,
         step_ctl_image=site.step_ctl_image,
@@ -183,4 +210,5 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
         entrypoint=Path(BIN) / "entrypoint",
         helper_env=dict(site.environment),
     )
-    return Made(secret(plan, plans(files), encode(assignment)), pod(plan, site.architecture), grant.pod)
+    architecture = plan.template.node_selector.get(ARCHITECTURE, site.architecture)
+    return Made(secret(plan, plans(files), encode(assignment)), pod(plan, architecture), grant.pod)

@@ -1,6 +1,6 @@
 """An attempt's pod and its secret, as JSON. Pure: the same plan gives the same bytes, and golden files hold them.
 
-step-ctl comes first, all step containers at once beside it; nothing is pulled or run before them. The entrypoint lies
+All containers start at once, step-ctl among them; nothing is pulled or run before them. The entrypoint lies
 in a ConfigMap volume, scripts and environments in a Secret's: the pod's spec shows neither.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.controller.model import APP, CLUSTER, EPOCH, FINALIZER, JOB, LABEL, STEP_CTL, STEPS, TENANT, PodPlan
+from runner.protocol.attempt import NODE_VARIABLE
 from shared.kube import Resource
 from shared.needs import Needs
 
@@ -16,12 +17,18 @@ BIN, PLAN, ATTEMPT, OWN = "/overspill/bin", "/overspill/plan", "/overspill/job",
 """Where a container finds the entrypoint, its plan, the attempt directory; where step-ctl finds its credential."""
 ENTRYPOINTS = "overspill-entrypoint"
 """The immutable ConfigMap with the binary, a key per architecture."""
+IMAGE_ENTRYPOINT = "/opt/overspill/entrypoint/own"
+"""Where step-ctl's image has the one of its own architecture."""
+INSTALLER = "entrypoint"
 ATTEMPT_KEY = "attempt.json"
 DEADLINE_EXTRA_SECONDS = 120
 STEP_CTL_EXTRA_SECONDS = 20
 """Past the steps' grace: to tell how they ended, and what they wrote."""
 STEP_CTL_GROUP = 65532
 """Owns the pod's volumes: step-ctl runs as a user of this group, and so do the steps beside what their image says."""
+STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES = 1000, 128 * 2**20
+"""What step-ctl may use beyond the job's machine; not requested, for it is idle most of the time."""
+_BINARY_LIMIT = "8Mi"
 _READ_ONLY, _EXECUTABLE, _GROUP_ONLY = 0o444, 0o555, 0o440
 
 
@@ -45,10 +52,11 @@ def pod(plan: PodPlan, architecture: str = "amd64") -> Resource:
             "activeDeadlineSeconds": round(plan.timeout_seconds + plan.grace_seconds) + DEADLINE_EXTRA_SECONDS,
             "terminationGracePeriodSeconds": round(plan.grace_seconds) + STEP_CTL_EXTRA_SECONDS,
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}, "fsGroup": STEP_CTL_GROUP},
-            "containers": [_step_ctl(plan), *(_steps(plan, group) for group in plan.groups)],
+            **({"initContainers": [_installer(plan)]} if _is_installed(plan) else {}),
+            "containers": _containers(plan),
             "volumes": _volumes(plan, architecture),
             **_placement(plan),
-            **({"resources": _whole(plan.needs)} if template.pod_resources else {}),
+            **({"resources": _machine(plan.needs)} if template.pod_resources else {}),
         },
     }
 
@@ -89,25 +97,52 @@ def _annotations(plan: PodPlan) -> dict[str, str]:
     return named if plan.traceparent is None else {**named, f"{LABEL}/traceparent": plan.traceparent}
 
 
+def _containers(plan: PodPlan) -> list[Resource]:
+    """As a kubelet starts them, one after the other. The first step needs nobody to begin, unless there is a source to
+    fetch; step-ctl, whose own start is on the way to the verdict, is next.
+    """
+    steps = [_steps(plan, group) for group in plan.groups]
+    first = steps[:1] if plan.spec.source == "none" else []
+    return [*first, _step_ctl(plan), *steps[len(first) :]]
+
+
+def _is_installed(plan: PodPlan) -> bool:
+    return plan.template.entrypoint_from == "init-container"
+
+
+def _installer(plan: PodPlan) -> Resource:
+    """Where no ConfigMap's file may be executed: the binary of step-ctl's image, which is the node's."""
+    return {
+        "name": INSTALLER,
+        "image": plan.step_ctl_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [IMAGE_ENTRYPOINT, "install", BIN],
+        "volumeMounts": [_mount("bin", BIN)],
+        "securityContext": _AS_STEP_CTL,
+        "resources": {"requests": _NOTHING, "limits": _amounts(plan.needs)},
+    }
+
+
 def _step_ctl(plan: PodPlan) -> Resource:
     return {
         "name": STEP_CTL,
         "image": plan.step_ctl_image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["--pod", ATTEMPT, "--attempt", f"{OWN}/{ATTEMPT_KEY}"],
-        "env": [{"name": name, "value": value} for name, value in sorted(plan.environment.items())],
+        "env": [
+            {"name": NODE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            *({"name": name, "value": value} for name, value in sorted(plan.environment.items())),
+        ],
         "volumeMounts": [
             _mount("attempt", ATTEMPT),
             _mount("own", OWN, read_only=True),
             _mount("bin", BIN, read_only=True),
         ],
-        "securityContext": {
-            **_LOCKED,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "runAsUser": STEP_CTL_GROUP,
+        "securityContext": _AS_STEP_CTL,
+        "resources": {
+            "requests": _NOTHING if plan.template.pod_resources else _amounts(plan.needs),
+            "limits": _amounts(plan.needs, STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES),
         },
-        **_requests(plan, first=True),
     }
 
 
@@ -126,7 +161,7 @@ def _steps(plan: PodPlan, group: tuple[int, ...]) -> Resource:
             _mount("bin", BIN, read_only=True),
         ],
         "securityContext": _LOCKED if user is None else {**_LOCKED, "runAsUser": user, "runAsNonRoot": True},
-        **_requests(plan, first=False),
+        "resources": {"requests": _NOTHING, "limits": _amounts(plan.needs)},
     }
 
 
@@ -134,6 +169,12 @@ _LOCKED: Resource = {
     "allowPrivilegeEscalation": False,
     "privileged": False,
     "capabilities": {"drop": ["ALL"]},
+}
+_AS_STEP_CTL: Resource = {
+    **_LOCKED,
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": STEP_CTL_GROUP,
 }
 
 
@@ -145,17 +186,17 @@ def _volumes(plan: PodPlan, architecture: str) -> list[Resource]:
     steps = [f"{number:03d}" for number in range(1, len(plan.spec.steps) + 1)]
     return [
         {"name": "attempt", "emptyDir": {"sizeLimit": str(plan.needs.disk_bytes)}},
-        {
-            "name": "bin",
-            "configMap": {
-                "name": ENTRYPOINTS,
-                "items": [{"key": architecture, "path": "entrypoint"}],
-                "defaultMode": _EXECUTABLE,
-            },
-        },
+        {"name": "bin", **_binary(plan, architecture)},
         {"name": "plan", "secret": _of_secret(plan, steps, _READ_ONLY)},
         {"name": "own", "secret": _of_secret(plan, [ATTEMPT_KEY], _GROUP_ONLY)},
     ]
+
+
+def _binary(plan: PodPlan, architecture: str) -> Resource:
+    if _is_installed(plan):
+        return {"emptyDir": {"sizeLimit": _BINARY_LIMIT}}
+    items = [{"key": architecture, "path": "entrypoint"}]
+    return {"configMap": {"name": ENTRYPOINTS, "items": items, "defaultMode": _EXECUTABLE}}
 
 
 def _of_secret(plan: PodPlan, keys: list[str], mode: int) -> Resource:
@@ -184,16 +225,19 @@ def _placement(plan: PodPlan) -> Resource:
     return placed
 
 
-def _whole(needs: Needs) -> Resource:
-    amounts = {"cpu": f"{needs.cpu_millis}m", "memory": str(needs.memory_bytes)}
-    return {"requests": amounts, "limits": amounts}
+_NOTHING: Resource = {"cpu": "0", "memory": "0"}
 
 
-def _requests(plan: PodPlan, *, first: bool) -> Resource:
-    """One machine for the job, not one a step: each container is limited to all of it, and what is requested is
-    requested once, by the pod or, where the server knows no resources of pods, by the first container.
+def _machine(needs: Needs) -> Resource:
+    """One machine for the job, not one a step: it is requested once, by the pod or, where the server knows no resources
+    of pods, by step-ctl's container. A step is limited to all of it; step-ctl has room of its own beyond that, so that
+    it is as quick beside a small machine's steps as beside a large one's.
     """
-    whole = _whole(plan.needs)
-    nothing = {"cpu": "0", "memory": "0"}
-    asks = first and not plan.template.pod_resources
-    return {"resources": {"requests": whole["requests"] if asks else nothing, "limits": whole["limits"]}}
+    return {
+        "requests": _amounts(needs),
+        "limits": _amounts(needs, STEP_CTL_CPU_MILLIS, STEP_CTL_MEMORY_BYTES),
+    }
+
+
+def _amounts(needs: Needs, cpu_millis: int = 0, memory_bytes: int = 0) -> Resource:
+    return {"cpu": f"{needs.cpu_millis + cpu_millis}m", "memory": str(needs.memory_bytes + memory_bytes)}

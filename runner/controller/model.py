@@ -80,6 +80,7 @@ class ContainerSeen:
     restarts: int = 0
     last_reason: str = ""
     """How it ended before its last restart."""
+    last_message: str = ""
     last_exit_code: int | None = None
 
 
@@ -91,7 +92,6 @@ class PodSeen:
     namespace: str
     uid: str
     phase: Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
-    created_unix: float
     node: str | None
     reason: str = ""
     message: str = ""
@@ -104,7 +104,7 @@ class PodSeen:
     containers: tuple[ContainerSeen, ...] = ()
     steps: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     memory_bytes: int | None = None
-    """Limit of the whole."""
+    """What a step may use."""
 
     @property
     def over(self) -> bool:

@@ -4,7 +4,6 @@ Kubernetes says the same thing in several places and orders; here each of its wo
 kubelet's reasons (pkg/kubelet/images, pkg/kubelet/container), and what a real node answered in the tests.
 """
 
-from datetime import datetime
 from typing import Any, Literal
 
 from runner.agent.model import Key
@@ -47,7 +46,6 @@ def read(resource: Resource) -> PodSeen:
         namespace=about["namespace"],
         uid=about["uid"],
         phase=status.get("phase", "Pending"),
-        created_unix=_unix(about["creationTimestamp"]),
         node=resource["spec"].get("nodeName"),
         reason=status.get("reason") or _disruption(status),
         message=status.get("message") or "",
@@ -55,7 +53,9 @@ def read(resource: Resource) -> PodSeen:
         deletion_grace_seconds=float(about.get("deletionGracePeriodSeconds") or 0),
         finalizers=tuple(about.get("finalizers") or ()),
         unschedulable=_unschedulable(status),
-        containers=tuple(_container(told) for told in status.get("containerStatuses") or ()),
+        containers=tuple(
+            _container(told) for of in ("initContainerStatuses", "containerStatuses") for told in status.get(of) or ()
+        ),
         steps=_steps(about.get("annotations") or {}),
         memory_bytes=_memory_limit(resource["spec"]),
     )
@@ -74,10 +74,6 @@ def slim(resource: Resource) -> Resource:
 
 _OF_CONTAINER = ("name", "image", "resources", "restartPolicy")
 _OF_SPEC = ("nodeName", "initContainers", "resources", "overhead")
-
-
-def _unix(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
 
 
 def _condition(status: Resource, kind: str) -> Resource | None:
@@ -113,11 +109,13 @@ def _container(told: Resource) -> ContainerSeen:
         restarts=told.get("restartCount", 0),
         last_reason=last.get("reason") or "",
         last_exit_code=last.get("exitCode"),
+        last_message=last.get("message") or "",
     )
 
 
 def _memory_limit(spec: Resource) -> int | None:
-    limits = (spec["containers"][0].get("resources") or {}).get("limits") or {}
+    step: Resource = next((each for each in spec["containers"] if each["name"] != STEP_CTL), {})
+    limits = (step.get("resources") or {}).get("limits") or {}
     return whole(limits["memory"]) if "memory" in limits else None
 
 

@@ -226,7 +226,7 @@ _TROUBLES: dict[Trouble, tuple[Outcome, Reason, str]] = {
     "unschedulable": ("error", Reason.UNSCHEDULABLE, "no node took the pod: {why}"),
     "evicted": ("error", Reason.EVICTED, "the pod was evicted: {why}"),
     "node_lost": ("error", Reason.MACHINE_LOST, "the node is gone: {why}"),
-    "out_of_memory": ("failed", Reason.OUT_OF_MEMORY, "{what} ran out of memory; the job's machine has {limit} of it"),
+    "out_of_memory": ("failed", Reason.OUT_OF_MEMORY, "{what} ran out of memory: at its peak, all of its {limit}"),
     "deadline": ("timed_out", Reason.TIMEOUT, "the pod's deadline has passed: {why}"),
     "gone": ("error", Reason.RUNNER_LOST, "the pod is gone: {why}"),
 }
@@ -235,12 +235,24 @@ _TROUBLES: dict[Trouble, tuple[Outcome, Reason, str]] = {
 def ending_of(pod: PodSeen, found: Trouble, container: ContainerSeen | None) -> Ending:
     outcome, reason, text = _TROUBLES[found]
     steps = pod.steps.get(container.name, ()) if container is not None else ()
-    what = f"step {steps[0]}" if len(steps) == 1 else container.name if container is not None else "the pod"
+    step = _step_of(container, steps) if container is not None else None
+    what = f"step {step}" if step is not None else container.name if container is not None else "the pod"
     told = (container.message or container.reason or container.last_reason) if container is not None else ""
     why = told or pod.unschedulable or pod.message or pod.reason or "Kubernetes says no more"
     limit = f"{pod.memory_bytes / MIB:g} MiB" if pod.memory_bytes is not None else "unknown"
     message = " ".join(text.format(what=what, why=why, limit=limit).split())
-    return Ending(outcome, reason, message[:500], steps[0] if len(steps) == 1 else None)
+    return Ending(outcome, reason, message[:500], step)
+
+
+def _step_of(container: ContainerSeen, steps: tuple[int, ...]) -> int | None:
+    """Of a container that steps share, the one that it began last is its own last word."""
+    if len(steps) == 1:
+        return steps[0]
+    for said in (container.message, container.last_message):
+        word, _, number = said.strip().partition(" ")
+        if word == "step" and number.isdecimal() and int(number) in steps:
+            return int(number)
+    return None
 
 
 def _ends(pod: PodSeen) -> str:

@@ -19,6 +19,7 @@
 
 #define CLAIM_TRIES 50
 #define CLAIM_PAUSE_MS 20
+#define TERMINATION_LOG "/dev/termination-log"
 
 static struct run run; /* one a process; the last duty has to find it */
 
@@ -224,8 +225,19 @@ static bool applies(enum condition condition, bool failed) {
     return condition == IF_ALWAYS || (condition == IF_FAILURE) == failed;
 }
 
+/* A container that is killed leaves this word with its kubelet: which of its steps it was that it ran. */
+static void tell_kubelet(int step) {
+    char word[32];
+    int fd = open(TERMINATION_LOG, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    if (fd < 0) return; /* a kubelet that asks for none */
+    if (write(fd, word, (size_t)snprintf(word, sizeof word, "step %d\n", step)) < 0)
+        complain("can't write %s: %s", TERMINATION_LOG, strerror(errno));
+    close(fd);
+}
+
 static void take_turn(struct run *r, struct turn_of *turn) {
     struct outcome outcome;
+    if (r->shared) tell_kubelet(turn->step);
     crash_point("entrypoint.after-turn-before-start", getpid());
     step_run(r, turn->step, turn->config, &outcome, post_on, turn);
     crash_point("entrypoint.after-command-before-exit", getpid());
@@ -290,6 +302,8 @@ static void enter(const char *directory) {
 int run_steps(const char *directory, const int *steps, size_t count, bool tee, enum history history) {
     loop_open(&run.loop);
     enter(directory);
+    run.alone = history != SOMEBODY_KNOWS;
+    run.shared = run.alone && count > 1;
     if (history == SOMEBODY_KNOWS)
         for (size_t i = 0; i < count; i++) refuse_if_unknown(steps[i]);
     else

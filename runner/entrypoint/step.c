@@ -42,7 +42,7 @@ static void tell_memory(struct outcome *o, uint64_t kills) {
 
 static void take_usage(struct step *s, struct outcome *o) {
     uint64_t kills_before = o->usage.oom_kills;
-    o->usage = usage_read(s->config, &s->run->children);
+    o->usage = usage_read(s->config, &s->run->children, &s->before);
     if (o->usage.oom_kills <= kills_before) return;
     tell_memory(o, o->usage.oom_kills - kills_before);
     if (s->ending == NOT_ENDING && !o->went_well) o->killed_for = "memory";
@@ -81,6 +81,7 @@ static void finish_log(struct step *s, struct outcome *o) {
 
 void step_run(struct run *run, int number, const struct config *config, struct outcome *o, void (*ready)(void *), void *context) {
     struct step s = {.run = run, .number = number, .config = config, .on_ready = ready, .context = context};
+    if (run->alone) s.before = usage_of_container();
     struct strings argv;
     struct environment env;
     bool background = config->mode == BACKGROUND;

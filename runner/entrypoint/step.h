@@ -19,6 +19,8 @@ struct run {
     char cancel[WORD_BYTES]; /* the word of `cancel`, or "cancel" for a signal of our own; empty: neither came */
     struct fence fence;
     bool overdue;            /* the fence's time is over: nothing of the attempt may run any more */
+    bool alone;              /* in a container of a pod */
+    bool shared;             /* with other steps, which run in turn */
     bool finished;           /* `finish` is there */
 };
 

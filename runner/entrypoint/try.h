@@ -16,6 +16,7 @@ struct step {
     struct log log;
     void (*on_ready)(void *);
     void *context;
+    struct container_memory before;
 
     /* Of the current try: */
     int pipe;            /* -1 once its writers are gone */

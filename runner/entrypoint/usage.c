@@ -75,11 +75,38 @@ static bool read_memory(const char *dir, struct usage *u) {
     return peak || kills;
 }
 
-struct usage usage_read(const struct config *config, const struct children *children) {
+/* Where a container finds its own group: version 2, version 1. Of a group above it these files tell nothing. */
+static const char *const own_groups[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/memory"};
+
+static bool read_container(struct usage *u) {
+    for (size_t i = 0; i < sizeof own_groups / sizeof *own_groups; i++)
+        if (read_memory(own_groups[i], u)) return true;
+    return false; /* a sandbox that shows none */
+}
+
+struct container_memory usage_of_container(void) {
+    struct usage u = {0};
+    bool known = read_container(&u);
+    return (struct container_memory){known, u.peak_bytes, u.oom_kills};
+}
+
+/* A peak below that of a step before it can't be told from the group, which never forgets one. */
+static void add_container(struct usage *u, const struct container_memory *before) {
+    struct usage now = {0};
+    if (!read_container(&now)) return;
+    u->oom_kills = now.oom_kills - before->oom_kills;
+    u->limit_bytes = now.limit_bytes;
+    if (now.peak_bytes <= before->peak_bytes) return;
+    u->peak_bytes = now.peak_bytes;
+    u->from_cgroup = true;
+}
+
+struct usage usage_read(const struct config *config, const struct children *children, const struct container_memory *before) {
     struct usage u = {.user_us = children->user_us, .system_us = children->system_us, .peak_bytes = children->peak_bytes};
     for (size_t i = 0; i < config->cgroup_count; i++) {
         bool cpu = read_cpu(config->cgroups[i], &u), memory = read_memory(config->cgroups[i], &u);
         if (cpu || memory) u.from_cgroup = true;
     }
+    if (config->cgroup_count == 0 && before->known) add_container(&u, before);
     return u;
 }

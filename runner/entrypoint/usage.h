@@ -12,6 +12,14 @@ struct usage {
     bool from_cgroup;
 };
 
-/* What the step has used so far, over all its tries. */
-struct usage usage_read(const struct config *config, const struct children *children);
+/* What the group of the container that we are alone in told before a step: its counters are those of all its steps. */
+struct container_memory {
+    bool known;
+    uint64_t peak_bytes, oom_kills;
+};
+
+struct container_memory usage_of_container(void);
+
+/* What the step has used so far, over all its tries. `before`: unknown unless we are alone in a container. */
+struct usage usage_read(const struct config *config, const struct children *children, const struct container_memory *before);
 #endif

@@ -11,6 +11,9 @@ from shared.requests import Grant
 from shared.spec_words import OnLost
 from shared.wire import Model, decode, encode
 
+NODE_VARIABLE = "OVERSPILL_NODE"
+"""Of step-ctl in a pod: the name of the node, which nobody knows before."""
+
 
 class NoAttempt(OverspillError):
     """{path} is no attempt directory: its attempt.json is missing."""

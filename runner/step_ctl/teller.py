@@ -57,6 +57,7 @@ class Beside:
     """Called with each new sight of the directory."""
     ready: Callable[[], Awaitable[None]] = _at_once
     """Returns when steps may begin."""
+    node: str | None = None
     courtesy_seconds: float = 0.0
     """So long the verdict waits that something was lost: who knows why may say it first."""
 
@@ -103,7 +104,7 @@ class Teller:
 
     async def _run(self, tasks: asyncio.TaskGroup, platform: PlatformLog) -> None:
         fetching = tasks.create_task(self._provide_source(platform))
-        await self._courier.tell(AttemptStarted(**self._whose(), machine=self._attempt.machine))
+        await self._courier.tell(AttemptStarted(**self._whose(), machine=self._attempt.machine, node=self._beside.node))
         verdict, seen = await self._follow(tasks)
         fetching.cancel()
         with suppress(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from runner.protocol.attempt import Attempt, read_attempt
+from runner.protocol.attempt import NODE_VARIABLE, Attempt, read_attempt
 from runner.protocol.directory import AttemptDir
 from runner.step_ctl import pod
 from runner.step_ctl.containers import Containers
@@ -76,7 +76,8 @@ async def serve_pod(root: Path, secret: Path) -> None:
                 courier = Courier(bus, attempt)
                 obeying = Obeying(directory, attempt, bus, courier)
                 hearing = tasks.create_task(obeying.run())
-                beside = Beside(containers.saw, obeying.may_begin, COURTESY_SECONDS)
+                node = os.environ.get(NODE_VARIABLE)
+                beside = Beside(containers.saw, obeying.may_begin, node, COURTESY_SECONDS)
                 await Teller(directory, attempt, courier, Mask(), beside).run()
                 hearing.cancel()
             deadline.cancel()

@@ -34,6 +34,8 @@ class AttemptStarted(AttemptFact, kind="attempt.started"):
     """Step-ctl is up and prepares the workspace."""
 
     machine: MachineId
+    node: str | None = Field(default=None, max_length=253)
+    """Of a pod: the Kubernetes node that it runs on."""
 
 
 class Spans(Model):

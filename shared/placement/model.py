@@ -121,6 +121,11 @@ class Machine:
         """Who gets the orders."""
         return KUBE if self.isolation == "pod" else self.target.machine
 
+    @property
+    def only_controls(self) -> bool:
+        """It is a cluster's controller, whose nodes are machines of their own: nothing ever runs here."""
+        return self.isolation == "pod" and self.target.machine == KUBE
+
 
 def want_of(record: JobRecord) -> Want:
     return Want(

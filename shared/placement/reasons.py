@@ -22,7 +22,7 @@ class Explanation:
 
 
 def explain(want: Want, fleet: Fleet) -> Explanation:
-    reasons = [(machine, fleet.why_not(want, machine)) for machine in fleet]
+    reasons = [(machine, fleet.why_not(want, machine)) for machine in fleet if not machine.only_controls]
     candidates = {
         f"{machine.target.cluster}/{machine.target.machine}": sentence(why, want, machine, fleet.free(machine))
         for machine, why in reasons[:CANDIDATES_SHOWN]

@@ -24,6 +24,7 @@ from runner.protocol.plan import plans
 from shared.facts import AttemptEnded, Order
 from shared.flow import Edge, Evt
 from shared.ids import random_id
+from shared.pods import PodTemplate
 from shared.requests import Grant, GrantAsked
 from shared.spec import JobSpec
 from shared.wire import decode, encode
@@ -179,7 +180,7 @@ class PodPlace:
         asked = GrantAsked(tenant=order.tenant, job=order.job, epoch=order.epoch)
         grant = decode(Grant, (await self.hub.bus.request(Edge(CLUSTER, TARGET, "grant"), encode(asked))).data)
         run = PodRun(self.hub, order, self.root / f"{order.job}-{order.epoch}")
-        groups = containers(grant.spec, limit)
+        groups = containers(grant.spec, PodTemplate(container_limit=limit, share_containers="limit"))
         write_secret(run.root, order, grant)
         for group in groups:
             command = self._entrypoint(run, group)

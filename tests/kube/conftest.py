@@ -97,9 +97,18 @@ def controllers(
     namespace = f"lease-{random_id()[:12]}"
     plane.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
 
-    def make(identity: str = "one", *, dies_at: str = "", **settings: str) -> ControllerProcess:
+    def make(
+        identity: str = "one", *, dies_at: str = "", skew_seconds: float = 0.0, **settings: str
+    ) -> ControllerProcess:
         one = ControllerProcess(
-            fresh_bus_server, plane.kubeconfig, namespace, tmp_path / identity, identity, settings, dies_at
+            fresh_bus_server,
+            plane.kubeconfig,
+            namespace,
+            tmp_path / identity,
+            identity,
+            settings,
+            dies_at,
+            skew_seconds,
         )
         made.append(one)
         return one.start()

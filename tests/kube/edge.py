@@ -26,6 +26,19 @@ class Bus(Protocol):
     def identity(self) -> Identity: ...
 
 
+_SKEW = """
+import datetime, time
+true, true_ns = time.time, time.time_ns
+time.time = lambda: true() + {seconds}
+time.time_ns = lambda: true_ns() + round({seconds} * 10**9)
+class Skewed(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(time.time(), tz)
+datetime.datetime = Skewed
+"""
+
+
 @dataclass
 class ControllerProcess:
     """`python -m runner.controller`, as an identity of its own. `environment`: settings, without their prefix."""
@@ -37,6 +50,8 @@ class ControllerProcess:
     identity: str = "one"
     environment: dict[str, str] = field(default_factory=dict)
     dies_at: str = ""
+    skew_seconds: float = 0.0
+    """How far its wall clock is ahead."""
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> Self:
@@ -61,7 +76,7 @@ class ControllerProcess:
         }
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{self._clock()}:{ROOT}",
             "OVERSPILL_NATS_URL": self.bus.url,
             "OVERSPILL_NATS_CREDS_FILE": str(creds),
             **{f"OVERSPILL_CONTROLLER_{name}": value for name, value in (settings | self.environment).items()},
@@ -72,6 +87,13 @@ class ControllerProcess:
                 [sys.executable, "-m", "runner.controller"], env=environment, cwd=ROOT, stdout=errors, stderr=errors
             )
         return self
+
+    def _clock(self) -> Path:
+        """What Python imports first."""
+        folder = self.home / "clock"
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(_SKEW.format(seconds=self.skew_seconds))
+        return folder
 
     def signal(self, number: signal.Signals) -> int:
         assert self.process is not None

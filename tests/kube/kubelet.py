@@ -65,6 +65,23 @@ class Kubelet:
                 if each.items if isinstance(each, Listed) else each.type != "DELETED":
                     return
 
+    async def until_none(self, kind: Kind) -> None:
+        there: set[str] = set()
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            contextlib.aclosing(follow(self.api, Selection(kind, self.namespace), SystemClock())) as told,
+        ):
+            async for each in told:
+                match each:
+                    case Listed(items):
+                        there = {item["metadata"]["name"] for item in items}
+                    case Change("DELETED", resource):
+                        there.discard(resource["metadata"]["name"])
+                    case Change(_, resource):
+                        there.add(resource["metadata"]["name"])
+                if not there:
+                    return
+
     async def bind(self, name: str) -> None:
         """As kube-scheduler does."""
         target = {"apiVersion": "v1", "kind": "Node", "name": self.node}

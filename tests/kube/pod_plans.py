@@ -25,7 +25,7 @@ def plan_of(spec: JobSpec, template: PodTemplate | None = None, **changes: Any) 
         key=Key("acme", "j0123456789", 1),
         namespace="overspill-acme",
         spec=spec,
-        groups=tuple(containers(spec, template.container_limit)),
+        groups=tuple(containers(spec, template)),
         needs=NEEDS,
         template=template,
         step_ctl_image="registry.test/overspill-step-ctl:1",
@@ -63,6 +63,7 @@ ECI = plan_of(
         node_selector={"type": "virtual-kubelet"},
         tolerations=[{"key": "virtual-kubelet.io/provider", "value": "alibabacloud", "effect": "NoSchedule"}],
         container_limit=20,
+        share_containers="limit",
         pod_resources=False,
     ),
     pool="eci",
@@ -71,4 +72,11 @@ LOCKED = plan_of(
     spec_of({"run": "make"}),
     PodTemplate(runtime_class="kata", image_pull_secrets=["registry"], run_as_user=1000),
 )
-PLANS = {"one-step": ONE, "several-steps": SEVERAL, "eci": ECI, "runtime-class": LOCKED}
+INSTALLED = plan_of(spec_of({"run": "make"}), PodTemplate(entrypoint_from="init-container"))
+PLANS = {
+    "one-step": ONE,
+    "several-steps": SEVERAL,
+    "eci": ECI,
+    "runtime-class": LOCKED,
+    "init-container": INSTALLED,
+}

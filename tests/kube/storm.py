@@ -5,7 +5,7 @@ answered, some streams end in the middle of a line.
 import io
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -26,6 +26,8 @@ class Storm:
     url: str = ""
     share: float = 0.0
     """Of requests that it hits."""
+    fails: Callable[[web.Request], bool] = lambda _: False
+    """Requests that are answered 503, whatever the share."""
     hits: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -66,7 +68,7 @@ class Storm:
         return what
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
-        hit = self._hit()
+        hit = "server error" if self.fails(request) else self._hit()
         if hit == "too many":
             return web.Response(status=429, headers={"Retry-After": "0.05"}, text="storm")
         if hit == "server error":

@@ -19,7 +19,7 @@ from tests.integration.runner.hub import TENANT, Hub
 from tests.kube.edge import ControllerProcess, name_of, succeed
 from tests.kube.kubelet import Kubelet, condition, container, terminated, waiting
 
-SPEC = {"name": "build", "steps": [{"run": "make"}, {"name": "test", "run": "make test"}]}
+SPEC = {"name": "build", "steps": [{"run": "make"}, {"name": "test", "image": "i:2", "run": "make test"}]}
 STEPS = ("step-ctl", "step-1", "step-2")
 
 
@@ -135,6 +135,22 @@ async def test_a_step_that_ran_out_of_memory_is_named_with_its_limit(
     ended = await hub.ended(order)
     assert (ended.outcome, ended.reason, ended.step) == ("failed", Reason.OUT_OF_MEMORY, 2)
     assert "256 MiB" in ended.message
+    await kubelet.obey(name)
+    await kubelet.until_gone(name)
+
+
+async def test_of_steps_that_share_a_container_the_one_that_ran_out_of_memory_is_named(
+    hub: Hub, controller: ControllerProcess, kubelet: Kubelet
+) -> None:
+    order = await hub.order({"name": "build", "steps": [{"run": each} for each in ("a", "b", "c")]}, "kube")
+    name = name_of(order)
+    await kubelet.run(name)
+    last = terminated(137, "OOMKilled", "step 2\n")
+    killed = container("step-1", {"running": {}}, restartCount=1, lastState=last)
+    await kubelet.tell(name, "Running", container("step-ctl", {"running": {}}), killed)
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", Reason.OUT_OF_MEMORY, 2)
+    assert ended.message.startswith("step 2 ran out of memory")
     await kubelet.obey(name)
     await kubelet.until_gone(name)
 

@@ -1,6 +1,8 @@
 """Who leads, on a real API server; the clock is a test's, so nothing waits for a lease to lapse."""
 
 import asyncio
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -9,6 +11,9 @@ from runner.controller.leading import NAME, KubeLease, LeaseLost
 from shared.adapters.kube_api import KubeServer
 from shared.clock import Instant
 from shared.kube import LEASE
+from tests.integration.runner.hub import Hub
+from tests.kube.edge import ControllerProcess, name_of, succeed
+from tests.kube.kubelet import Kubelet
 
 SECONDS = 0.2
 """So that looks follow each other soon; what lapses does so by the test's clock."""
@@ -93,3 +98,22 @@ async def test_of_many_that_stand_at_once_one_leads(kube: KubeServer, namespace:
     for task in standing:
         task.cancel()
     await asyncio.gather(*standing, return_exceptions=True)
+
+
+async def test_controllers_whose_clocks_differ_by_minutes_agree_on_who_leads_and_on_what_becomes_of_a_pod(
+    hub: Hub, controllers: Callable[..., ControllerProcess], kubelet: Kubelet
+) -> None:
+    ahead = controllers("ahead", skew_seconds=600.0)
+    order = await hub.order({"name": "build", "steps": [{"run": "make"}]}, "kube")
+    name = name_of(order)
+    await kubelet.run(name)
+    controllers("behind", skew_seconds=-600.0)
+    ahead.signal(signal.SIGKILL)
+    late = await hub.order({"name": "build", "steps": [{"run": "make"}]}, "kube")  # only who leads now makes its pod
+    await kubelet.run(name_of(late))
+    for each in (order, late):
+        assert (await kubelet.pod(name_of(each)))["metadata"].get("deletionTimestamp") is None
+        await succeed(hub, each)
+        await kubelet.end(name_of(each))
+        await kubelet.until_gone(name_of(each))
+        assert await hub.kinds(each.job) == ["attempt-accepted", "attempt-ended"]

@@ -2,9 +2,11 @@
 
 from shared.facts import Desired
 from shared.kube import POD, SECRET
+from shared.pods import PodTemplate
 from tests.integration.runner.hub import Hub
 from tests.kube.edge import ControllerProcess, name_of
 from tests.kube.kubelet import Kubelet
+from tests.node.node import NAME
 
 THREE = {
     "name": "three steps",
@@ -31,6 +33,7 @@ async def test_three_steps_run_in_turn_and_are_told_to_the_last_byte(
         *("step-started", "step-ended") * 3,
         "attempt-ended",
     ]
+    assert (await hub.until(order.job, "attempt-started"))["node"] == NAME
     await pods.until_gone(name_of(order))
     assert not (await pods.api.list(SECRET, pods.namespace)).items
 
@@ -47,3 +50,16 @@ async def test_a_job_that_is_cancelled_ends_its_steps_and_its_pod(
     assert b"told to end" in (await hub.log(order.job, 1)).data
     await pods.until_gone(name_of(order))
     assert not (await pods.api.list(POD, pods.namespace)).items
+
+
+async def test_a_job_runs_where_an_init_container_brings_the_entrypoint(
+    hub: Hub, controller: ControllerProcess, pods: Kubelet
+) -> None:
+    assert hub.pod is not None
+    hub.pod = hub.pod.model_copy(update={"template": PodTemplate(entrypoint_from="init-container")})
+    order = await hub.order(THREE, "kube")
+    made = await pods.pod(name_of(order))
+    assert "configMap" not in str(made["spec"]["volumes"])
+    ended = await hub.ended(order)
+    assert (ended.outcome, ended.exit_code) == ("succeeded", 0), (ended, controller.complaints()[-3000:])
+    await pods.until_gone(name_of(order))

@@ -53,7 +53,7 @@ WHERE accepted_ns IS NULL
 """
 _STARTED = """
 INSERT INTO attempts (tenant, job, epoch, machine, started_ns) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET started_ns = excluded.started_ns WHERE started_ns IS NULL
+ON CONFLICT DO UPDATE SET started_ns = excluded.started_ns, machine = excluded.machine WHERE started_ns IS NULL
 """
 _ENDED_ATTEMPT = """
 INSERT INTO attempts (tenant, job, epoch, ended_ns, ended) VALUES (?, ?, ?, ?, ?)
@@ -136,7 +136,7 @@ def _accepted(evt: Evt, fact: Any, message: Message) -> Iterator[Statement]:
 
 
 def _started(evt: Evt, fact: Any, message: Message) -> Iterator[Statement]:
-    yield _STARTED, (evt.tenant, evt.job, evt.epoch, fact.machine, message.time_unix_ns)
+    yield _STARTED, (evt.tenant, evt.job, evt.epoch, fact.node or fact.machine, message.time_unix_ns)
 
 
 def _ended(evt: Evt, _: Any, message: Message) -> Iterator[Statement]:

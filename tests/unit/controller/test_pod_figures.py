@@ -11,7 +11,7 @@ from runner.controller.pod_figures import OwnPods, Pull, pull_of
 from shared.needs import Capacity
 from tests.unit.controller.test_nodes import node
 
-POD = PodSeen(Key("acme", "j1", 1), "n", "u1", "Pending", 0.0, node=None)
+POD = PodSeen(Key("acme", "j1", 1), "n", "u1", "Pending", node=None)
 WAITING = ContainerSeen("step-1", "waiting", reason="ImagePullBackOff")
 RUNNING = ContainerSeen("step-1", "running")
 

@@ -116,3 +116,10 @@ def test_reservations_outlive_a_machine_that_comes_and_goes() -> None:
     them.release(Target("office", "m"), Amount(4000, 0, 0))
     assert them.choose(want(1)) == Target("office", "m")
     assert them.reservations == {}
+
+
+def test_a_cluster_s_controller_is_no_machine_that_lacks_cores() -> None:
+    controller = machine("kube", 0, isolation="pod")
+    told = explain(want(8), fleet(controller, machine("node-1", 4, isolation="pod")))
+    assert (told.code, set(told.candidates)) == (Why.TOO_BIG, {"office/node-1"})
+    assert "the largest machine has 4" in told.detail
