@@ -251,7 +251,7 @@ class ContainerCustody:
         """Said before anything is ended for it: else its step-ctl would only say that it was ended."""
         seen = ContainerSeen(container.name.removeprefix(f"{container.group.name}-"), "waiting", message=why)
         pod = PodSeen(
-            key=self.key, namespace="", uid="", phase="Running", created_unix=0.0, node=None, containers=(seen,),
+            key=self.key, namespace="", uid="", phase="Running", node=None, containers=(seen,),
             steps={seen.name: numbers}, memory_bytes=self.needs.memory_bytes,
         )  # fmt: skip
         await self._means.tell_ended(self.key, ending_of(pod, found, seen))

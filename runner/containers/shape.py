@@ -10,6 +10,7 @@ from runner.controller.grouping import containers
 from runner.controller.manifest import ATTEMPT, ATTEMPT_KEY, BIN, OWN, PLAN, STEP_CTL_GROUP, container_name
 from runner.controller.model import EPOCH, JOB, STEP_CTL, TENANT
 from shared.needs import Needs
+from shared.pods import PodTemplate
 from shared.spec import JobSpec
 
 JOB_FOLDER, PLAN_FOLDER, OWN_FOLDER = "job", "plan", "own"
@@ -69,7 +70,7 @@ def shape(
         )
 
     steps = {}
-    for numbers in containers(spec, walls.containers):
+    for numbers in containers(spec, PodTemplate(container_limit=walls.containers), images.default):
         words = (f"{BIN}/entrypoint", "run", "--plan", PLAN, ATTEMPT, *(f"{number:03d}" for number in numbers))
         image = spec.steps[numbers[0] - 1].image or images.default
         plan = Mount(home / PLAN_FOLDER, PLAN)

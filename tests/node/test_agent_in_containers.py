@@ -78,8 +78,7 @@ async def test_a_step_has_no_privilege_and_sees_nothing_of_the_machine_but_its_j
     look += "touch /overspill/plan/x 2>/dev/null || echo refused"
     run = await place.submit({"steps": [{"run": look, "env": {"THE_SECRET": "hush-hush"}}, {"run": WAIT}]})
     await run.said(2, b"on\n")
-    names = place.podman.call("ps", "--format", "{{.Names}}").split()
-    told = place.podman.call("inspect", *(name for name in names if run.order.job in name and "step" in name))
+    told = place.podman.call("inspect", *_containers(place, run.order.job))
     (run.directory / "work" / "over").touch()
     assert (await run.ended()).outcome == "succeeded"
     lines = (await run.log(1)).decode().split("\n")
@@ -127,21 +126,22 @@ async def test_containers_of_an_attempt_that_nobody_knows_are_taken_away(place: 
 
 async def _until_none(place: ContainerPlace, job: str) -> list[str]:
     """`podman wait` ends when the container is removed."""
-    names = place.podman.call("ps", "--all", "--format", "{{.Names}}").split()
-    for name in (name for name in names if job in name and "step" in name):
-        subprocess.run(
-            [*place.podman.command, "wait", "--condition", "removing", name], capture_output=True, check=False
-        )
-    return [
-        name for name in place.podman.call("ps", "--format", "{{.Names}}").split() if job in name and "step" in name
-    ]
+    for name in _containers(place, job):
+        words = [*place.podman.command, "wait", "--condition", "removing", name]
+        subprocess.run(words, capture_output=True, check=False)
+    return _containers(place, job)
+
+
+def _containers(place: ContainerPlace, job: str) -> list[str]:
+    """Those that run, but for the one that podman holds a pod's namespaces with."""
+    names = place.podman.call("ps", "--format", "{{.Names}}").split()
+    return [name for name in names if job in name and "-step" in name]
 
 
 async def test_a_step_container_killed_is_lost_and_never_success(place: ContainerPlace) -> None:
     run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo never", "if": "always()"}]})
     await run.said(1, b"on\n")
-    names = place.podman.call("ps", "--format", "{{.Names}}").split()
-    place.podman.call("kill", next(name for name in names if name.endswith(f"{run.order.job}-1-step-1")))
+    place.podman.call("kill", next(name for name in _containers(place, run.order.job) if "step-ctl" not in name))
     ended = await run.ended()
     assert (ended.outcome, ended.reason, ended.step) == ("error", "runner_lost", 1)
     assert await run.left() == []
@@ -150,8 +150,7 @@ async def test_a_step_container_killed_is_lost_and_never_success(place: Containe
 async def test_a_step_ctl_killed_is_started_again_and_tells_everything_once(place: ContainerPlace) -> None:
     run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
     await run.said(1, b"on\n")
-    names = place.podman.call("ps", "--format", "{{.Names}}").split()
-    place.podman.call("kill", next(name for name in names if name.endswith(f"{run.order.job}-1-step-ctl")))
+    place.podman.call("kill", next(name for name in _containers(place, run.order.job) if "step-ctl" in name))
     (run.directory / "work" / "over").touch()
     assert (await run.ended()).outcome == "succeeded"
     assert await run.log(1) == b"on\n"
