@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from runner.containers.model import Container, Exited, Group, Limits, Running
 from runner.containers.runtime import ImageNotPulled, NotStarted, RuntimeGone
@@ -115,24 +117,31 @@ class Podman:
         return State(identity, status, int(pid), int(code), killed == "true")
 
     async def _call(self, *words: str, seconds: float = CALL_SECONDS) -> Told:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE, start_new_session=True,
-            )  # fmt: skip
-        except OSError as error:
-            raise RuntimeGone(why=str(error)) from error
-        try:
-            async with asyncio.timeout(seconds):
-                out, errors = await process.communicate()
-        except TimeoutError as error:
-            raise RuntimeGone(why=f"podman {words[0]} took longer than {seconds:g} s") from error
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        return Told(process.returncode or 0, out.decode(errors="replace"), errors.decode(errors="replace"))
+        # Files, not pipes: a container's monitor inherits them, and a pipe would end with the container.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command, *words, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=errors,
+                    start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                raise RuntimeGone(why=str(error)) from error
+            try:
+                async with asyncio.timeout(seconds):
+                    code = await process.wait()
+            except TimeoutError as error:
+                raise RuntimeGone(why=f"podman {words[0]} took longer than {seconds:g} s") from error
+            finally:
+                if process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
+            return Told(code, _text(out), _text(errors))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _as_seen(state: State) -> Running | Exited:
