@@ -167,8 +167,8 @@ async def test_an_agent_that_is_stopped_ends_its_containers_as_the_machines_doin
     await asyncio.to_thread(place.agent.signal, signal.SIGTERM)  # it waits for the hub, which is served here
     ended = await run.ended()
     assert (ended.outcome, ended.reason) == ("error", "machine_lost"), ended
+    place.agent.start()  # it takes away what of the directory was left
     assert await run.left() == []
-    place.agent.start()
 
 
 async def test_a_hold_stands_until_it_is_taken_back(place: ContainerPlace) -> None:
@@ -181,4 +181,13 @@ async def test_a_hold_stands_until_it_is_taken_back(place: ContainerPlace) -> No
     assert not (run.directory / "steps/002/started").exists()
     await place.hub.put(run.order)
     assert (await run.ended()).outcome == "succeeded"
+    assert await run.left() == []
+
+
+async def test_a_step_that_is_out_of_memory_is_named_with_its_limit(place: ContainerPlace) -> None:
+    hog = "x=0123456789; while true; do x=$x$x; done"
+    run = await place.submit_small({"steps": [{"run": "true"}, {"run": hog}, {"run": "echo never"}]})
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", "out_of_memory", 2), ended
+    assert "64 MiB" in ended.message
     assert await run.left() == []
