@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from shared.facts import Desired
 from tests.behaviour.conftest import server as server  # noqa: PLC0414 - a fixture of this module too
 from tests.behaviour.test_cancel import (  # noqa: F401 - run here, in this module's place
     test_a_job_that_has_ended_well_stays_so,
@@ -22,12 +23,9 @@ from tests.behaviour.test_cancel import (  # noqa: F401 - run here, in this modu
     test_while_the_source_is_fetched,
 )
 from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this module's place
-    test_a_background_step_that_dies_of_itself_fails_the_job,
     test_a_background_step_whose_daemon_holds_the_pipe_hangs_nothing,
-    test_a_daemon_in_a_session_of_its_own_goes_with_its_step,
     test_a_daemon_that_holds_the_pipe_hangs_nothing,
     test_a_hundred_steps_run_in_turn_each_with_its_own_log,
-    test_a_signal_is_told_with_its_number,
     test_a_step_over_its_own_timeout_is_the_one_that_failed,
     test_closed_output_is_no_end,
     test_every_exit_code_is_told_as_it_was,
@@ -174,7 +172,7 @@ async def test_an_agent_that_is_stopped_ends_its_containers_as_the_machines_doin
 async def test_a_hold_stands_until_it_is_taken_back(place: ContainerPlace) -> None:
     run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
     await run.said(1, b"on\n")
-    await place.hub.change(run.order, desired="hold")
+    await place.hub.change(run.order, desired=Desired.HOLD)
     await until_there(run.directory / "hold")
     (run.directory / "work" / "over").touch()
     await run.step(1)
