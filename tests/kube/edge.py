@@ -52,15 +52,16 @@ class ControllerProcess:
     dies_at: str = ""
     skew_seconds: float = 0.0
     """How far its wall clock is ahead."""
+    cluster: str = CLUSTER
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> Self:
         self.home.mkdir(exist_ok=True, parents=True)
         creds = self.home / "controller.creds"
-        credential = self.bus.identity.credential(controller_party(CLUSTER), cluster=CLUSTER)
+        credential = self.bus.identity.credential(controller_party(self.cluster), cluster=self.cluster)
         creds.write_text(credential.to_file_text())
         settings = {
-            "CLUSTER": CLUSTER,
+            "CLUSTER": self.cluster,
             "KUBECONFIG": str(self.kubeconfig),
             "NAMESPACE": self.namespace,
             "IDENTITY": self.identity,
