@@ -9,7 +9,7 @@ from shared.facts.machine import Isolation, NodeSeen, PodFigures, Running
 from shared.needs import Capacity
 from shared.tenancy import ClusterRecord
 
-MachineState = Literal["ready", "draining", "lost", "gone"]
+MachineState = Literal["ready", "draining", "suspect", "lost", "gone"]
 Name = tuple[str, str]
 """(cluster, machine)"""
 
@@ -39,6 +39,7 @@ class Machine:
     heard_at: float
     seen_unix_ns: int
     beat_seconds: float
+    suspect_seconds: float | None = None
     version: int = 0
     seq: int = 0
     told_at: float = 0.0

@@ -92,7 +92,8 @@ def _take(
         state.clusters.setdefault(told.cluster, Cluster()).changed = True
     known.node = told.node
     known.picture, known.attempts = picture, tuple(told.attempts)
-    known.heard_at, known.seen_unix_ns, known.beat_seconds = now, unix_ns, told.beat_seconds
+    known.heard_at, known.seen_unix_ns = now, unix_ns
+    known.beat_seconds, known.suspect_seconds = told.beat_seconds, told.suspect_seconds
     return picture != known.told_picture
 
 
@@ -131,7 +132,8 @@ def restore(state: State, seen: MachineSeen, seq: int, now: float) -> None:
         tuple(seen.attempts),
         now,
         seen.seen_unix_ns,
-        beat_seconds=2.0,
+        beat_seconds=seen.beat_seconds,
+        suspect_seconds=seen.suspect_seconds,
         version=seen.version,
         seq=seq,
         told_at=now,
@@ -158,7 +160,7 @@ def resume(state: State, now: float) -> None:
 
 
 def tick(state: State, now: float, unix_ns: int, settings: Settings) -> Iterator[Effect]:
-    """What is to be told now. Marks as lost who has been silent too long."""
+    """What is to be told now. Marks as suspect who is silent, as lost who has been silent too long."""
     for name in sorted(state.machines):
         machine = state.machines[name]
         _judge_silence(state, machine, now, settings)
@@ -179,9 +181,14 @@ def _judge_silence(state: State, machine: Machine, now: float, settings: Setting
         return
     silent = now - max(machine.heard_at, state.resumed_at)
     if silent >= settings.silent_beats * machine.beat_seconds:
-        machine.picture = replace(machine.picture, state="lost")
-        machine.since = now
-        state.clusters.setdefault(machine.cluster, Cluster()).changed = True
+        _turn(state, machine, "lost", now)
+    elif machine.suspect_seconds is not None and silent >= machine.suspect_seconds and machine.picture.state == "ready":
+        _turn(state, machine, "suspect", now)
+
+
+def _turn(state: State, machine: Machine, into: MachineState, now: float) -> None:
+    machine.picture, machine.since = replace(machine.picture, state=into), now
+    state.clusters.setdefault(machine.cluster, Cluster()).changed = True
 
 
 def _due(machine: Machine, now: float, settings: Settings) -> bool:
@@ -213,6 +220,8 @@ def _tell(machine: Machine, now: float) -> TellMachine:
         protocol=picture.protocol,
         node=picture.node,
         images=list(picture.images),
+        beat_seconds=machine.beat_seconds,
+        suspect_seconds=machine.suspect_seconds,
     )
     return TellMachine(seen, machine.seq)
 

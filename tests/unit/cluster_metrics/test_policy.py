@@ -1,5 +1,7 @@
 """From beats to pictures."""
 
+from typing import Any
+
 import pytest
 
 from services.cluster_metrics import policy
@@ -34,7 +36,7 @@ class Scene:
     def __init__(self) -> None:
         self.state, self.now = State(), 100.0
 
-    def hear(self, **about: object) -> bool:
+    def hear(self, **about: Any) -> bool:
         return policy.beat(self.state, beat(**about), self.now, int(self.now * 1e9), SETTINGS)
 
     def tick(self, seconds: float = 0.0) -> list[object]:
