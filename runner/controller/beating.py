@@ -1,7 +1,7 @@
 """Shows the hub the cluster: a beat of the controller itself, and one of each node, on change and again after a while.
 
 A beat of a controller or a node says that it is judged by a longer silence than an agent's: pods go on without their
-controller, and so do the attempts in them.
+controller, and so do the attempts in them. New ones have to wait for it much sooner: after two beats that did not come.
 """
 
 import asyncio
@@ -32,6 +32,8 @@ log = structlog.get_logger()
 COALESCE_SECONDS = 0.5
 BEATS_UNTIL_LOST = 5.0
 """As cluster-metrics counts them."""
+BEATS_UNTIL_SUSPECT = 2.5
+"""Two that did not come, and half of one for those on their way."""
 
 
 class Beats:
@@ -173,6 +175,7 @@ class Beats:
             arch="any",
             allocatable=NOTHING,
             beat_seconds=self._silence_seconds / BEATS_UNTIL_LOST,
+            suspect_seconds=self._beat_seconds * BEATS_UNTIL_SUSPECT,
         )
 
     def _beat_of(self, name: str, picture: NodePicture, *, leaving: bool) -> MachineBeat:
@@ -189,6 +192,7 @@ class Beats:
             draining=not picture.takes_pods,
             leaving=leaving,
             beat_seconds=self._silence_seconds / BEATS_UNTIL_LOST,
+            suspect_seconds=self._beat_seconds * BEATS_UNTIL_SUSPECT,
             node=picture.seen,
         )
 

@@ -107,10 +107,14 @@ class WallKeeper:
             told = await ask([self._standing(tenant) for tenant in some])
             for wanted in told.keep:
                 self._stand[wanted.tenant] = wanted
-            for tenant in told.gone:
+            keep = {wanted.tenant: wanted.namespaces for wanted in told.keep} | {tenant: [] for tenant in told.gone}
+            for tenant, namespaces in keep.items():
                 if busy(tenant):
                     continue  # its jobs end first
-                await self._tear_down(tenant, (each for each in found if labels_of(each)[TENANT] == tenant))
+                if tenant in told.gone:
+                    self.doubt(tenant)
+                    self._wrong.pop(tenant, None)
+                await self._remove(each for each in found if _is_left(each, tenant, namespaces))
 
     def _selector(self) -> str:
         managed = ",".join(f"{name}={value}" for name, value in MANAGED.items())
@@ -120,15 +124,13 @@ class WallKeeper:
         why = self._wrong.get(tenant, "")
         return WallsStanding(tenant=tenant, stands=not why, why=why)
 
-    async def _tear_down(self, tenant: str, namespaces: Iterable[Resource]) -> None:
-        self.doubt(tenant)
-        self._wrong.pop(tenant, None)
+    async def _remove(self, namespaces: Iterable[Resource]) -> None:
         for namespace in namespaces:
             about = namespace["metadata"]
             if about.get("deletionTimestamp") is None:
                 # Whoever took our labels away in the meantime changed its version, and keeps it.
                 await self._api.delete(NAMESPACE, about["name"], uid=about["uid"], version=about["resourceVersion"])
-                log.info("walls_removed", tenant=tenant, namespace=about["name"])
+                log.info("walls_removed", tenant=labels_of(namespace)[TENANT], namespace=about["name"])
 
     async def _mend(self, tenant: TenantWalls) -> None:
         try:
@@ -167,3 +169,7 @@ class WallKeeper:
             # Another version's entrypoint. Pods that mounted it keep what they have.
             await self._api.delete(kind, wall["metadata"]["name"], wall["metadata"]["namespace"])
             await self._api.apply(kind, wall)
+
+
+def _is_left(namespace: Resource, tenant: str, keep: Iterable[str]) -> bool:
+    return labels_of(namespace)[TENANT] == tenant and namespace["metadata"]["name"] not in keep

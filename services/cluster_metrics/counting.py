@@ -35,7 +35,8 @@ class Tally:
 
 def capacity(state: State) -> dict[Where, Amount]:
     """Of the machines that are ready. What may be had of serverless pools is no capacity: nobody pays for it."""
-    there: dict[Where, Amount] = {}
+    millis: dict[Where, int] = {}
+    memory: dict[Where, int] = {}
     serverless = {
         (name, pool.pool)
         for name, cluster in state.clusters.items()
@@ -43,11 +44,12 @@ def capacity(state: State) -> dict[Where, Amount]:
         if pool.kind == "serverless"
     }
     for machine in state.machines.values():
-        paid = machine.machine != KUBE and (machine.cluster, machine.picture.pool) not in serverless
-        if paid and machine.picture.state == "ready":
-            where, has = (machine.cluster, machine.picture.pool), machine.picture.allocatable
-            there[where] = there.get(where, Amount()).plus(Amount(has.cpu_millis / 1000, has.memory_bytes))
-    return there
+        where = machine.cluster, machine.picture.pool
+        if machine.picture.state == "ready" and machine.machine != KUBE and where not in serverless:
+            has = machine.picture.allocatable
+            millis[where] = millis.get(where, 0) + has.cpu_millis
+            memory[where] = memory.get(where, 0) + has.memory_bytes
+    return {where: Amount(millis[where] / 1000, memory[where]) for where in millis}
 
 
 def look(tally: Tally, there: Mapping[Where, Amount], now: float) -> dict[Where, Amount]:

@@ -39,6 +39,7 @@ class Watch:
         self._state = State()
         self._ticked_at = clock.monotonic()
         self._tally = counting.Tally()
+        self._counted_at = self._state.looked_at
 
     async def restore(self) -> None:
         """Read what was told before, so that versions go on. Raises Unavailable."""
@@ -99,7 +100,9 @@ class Watch:
             return
         for effect in policy.tick(self._state, self._clock.monotonic(), self._unix_ns(), self._settings):
             await self._perform(effect)
-        await self._count()
+        if self._state.looked_at != self._counted_at:
+            self._counted_at = self._state.looked_at
+            await self._count()
 
     async def _count(self) -> None:
         there = counting.capacity(self._state)

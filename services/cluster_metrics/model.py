@@ -9,7 +9,7 @@ from shared.facts.machine import Isolation, NodeSeen, PodFigures, Running
 from shared.needs import Capacity
 from shared.tenancy import ClusterRecord
 
-MachineState = Literal["ready", "draining", "lost", "gone"]
+MachineState = Literal["ready", "draining", "suspect", "lost", "gone"]
 Name = tuple[str, str]
 """(cluster, machine)"""
 
@@ -30,6 +30,15 @@ class Picture:
     images: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a node's pods request of all of it."""
+
+    requested: Capacity
+    whole: Capacity
+    free: Capacity
+
+
 @dataclass(slots=True)
 class Machine:
     cluster: str
@@ -39,12 +48,15 @@ class Machine:
     heard_at: float
     seen_unix_ns: int
     beat_seconds: float
+    suspect_seconds: float | None = None
     version: int = 0
     seq: int = 0
     told_at: float = 0.0
     told_picture: Picture | None = None
     told_attempts: tuple[Running, ...] = ()
     node: NodeSeen | None = None
+    load: Load | None = None
+    """Of a node; worked out when it changes, not whenever it is summed up."""
     since: float = 0.0
     """When its state last changed."""
 
@@ -66,6 +78,10 @@ class Cluster:
 class State:
     machines: dict[Name, Machine] = field(default_factory=dict)
     clusters: dict[str, Cluster] = field(default_factory=dict)
+    stirred: set[Name] = field(default_factory=set)
+    """Said something new since the last tick."""
+    looked_at: float = -math.inf
+    """When all machines were last gone through, not only those stirred."""
     resumed_at: float = 0.0
     """Since then we would have heard every beat."""
 

@@ -19,7 +19,7 @@ from services.cluster_metrics.model import (
 )
 from services.cluster_metrics.pools import pool_of, virtual_pool_of
 from services.cluster_metrics.settings import Settings
-from services.cluster_metrics.summary import pools_seen
+from services.cluster_metrics.summary import load_of, pools_seen
 from shared.errors import Poison
 from shared.facts import ClusterSeen, MachineBeat, MachineSeen
 from shared.ids import token_from
@@ -86,14 +86,19 @@ def _take(
         state.machines[name] = known
     if known.picture.state != picture.state:
         known.since = now
-    if picture != known.picture or known.told_picture is None:
+    is_new = picture != known.picture or told.node != known.node
+    if is_new or known.told_picture is None:
         state.clusters.setdefault(told.cluster, Cluster()).changed = True
-    if told.node != known.node:
-        state.clusters.setdefault(told.cluster, Cluster()).changed = True
-    known.node = told.node
-    known.picture, known.attempts = picture, tuple(told.attempts)
-    known.heard_at, known.seen_unix_ns, known.beat_seconds = now, unix_ns, told.beat_seconds
-    return picture != known.told_picture
+    if is_new or (known.load is None and told.node is not None):
+        known.picture, known.node = picture, told.node
+        known.load = None if told.node is None else load_of(told.node, picture.allocatable)
+    known.attempts = tuple(told.attempts)
+    known.heard_at, known.seen_unix_ns = now, unix_ns
+    known.beat_seconds, known.suspect_seconds = told.beat_seconds, told.suspect_seconds
+    is_untold = _is_untold(known)
+    if is_untold:
+        state.stirred.add(name)
+    return is_untold
 
 
 def _picture(told: MachineBeat) -> Picture:
@@ -131,7 +136,8 @@ def restore(state: State, seen: MachineSeen, seq: int, now: float) -> None:
         tuple(seen.attempts),
         now,
         seen.seen_unix_ns,
-        beat_seconds=2.0,
+        beat_seconds=seen.beat_seconds,
+        suspect_seconds=seen.suspect_seconds,
         version=seen.version,
         seq=seq,
         told_at=now,
@@ -158,9 +164,19 @@ def resume(state: State, now: float) -> None:
 
 
 def tick(state: State, now: float, unix_ns: int, settings: Settings) -> Iterator[Effect]:
-    """What is to be told now. Marks as lost who has been silent too long."""
-    for name in sorted(state.machines):
-        machine = state.machines[name]
+    """What is to be told now. Marks as suspect who is silent, as lost who has been silent too long.
+
+    Beats may ask for many ticks a second: all machines are gone through once in `tick_seconds`, between only those that
+    said something new.
+    """
+    is_whole = now - state.looked_at >= settings.tick_seconds
+    names, state.stirred = list(state.machines) if is_whole else sorted(state.stirred), set()
+    if is_whole:
+        state.looked_at = now
+    for name in names:
+        machine = state.machines.get(name)
+        if machine is None:
+            continue
         _judge_silence(state, machine, now, settings)
         if machine.picture.state in SILENT and now - machine.since >= settings.forget_seconds:
             del state.machines[name]
@@ -179,18 +195,29 @@ def _judge_silence(state: State, machine: Machine, now: float, settings: Setting
         return
     silent = now - max(machine.heard_at, state.resumed_at)
     if silent >= settings.silent_beats * machine.beat_seconds:
-        machine.picture = replace(machine.picture, state="lost")
-        machine.since = now
-        state.clusters.setdefault(machine.cluster, Cluster()).changed = True
+        _turn(state, machine, "lost", now)
+    elif machine.suspect_seconds is not None and silent >= machine.suspect_seconds and machine.picture.state == "ready":
+        _turn(state, machine, "suspect", now)
+
+
+def _turn(state: State, machine: Machine, into: MachineState, now: float) -> None:
+    machine.picture, machine.since = replace(machine.picture, state=into), now
+    state.clusters.setdefault(machine.cluster, Cluster()).changed = True
+
+
+def _is_untold(machine: Machine) -> bool:
+    # As a rule it is the same object, and thousands are looked at.
+    return machine.picture is not machine.told_picture and machine.picture != machine.told_picture
 
 
 def _due(machine: Machine, now: float, settings: Settings) -> bool:
-    if machine.picture != machine.told_picture:
+    if _is_untold(machine):
         return True
     age = now - machine.told_at
     if machine.attempts != machine.told_attempts:
         return age >= settings.coalesce_seconds
-    return age >= settings.tell_every_seconds
+    # Of nodes there are thousands, and their controller's own picture says already that they are heard of.
+    return age >= settings.tell_every_seconds and (machine.node is None or age >= machine.beat_seconds)
 
 
 def _tell(machine: Machine, now: float) -> TellMachine:
@@ -213,13 +240,15 @@ def _tell(machine: Machine, now: float) -> TellMachine:
         protocol=picture.protocol,
         node=picture.node,
         images=list(picture.images),
+        beat_seconds=machine.beat_seconds,
+        suspect_seconds=machine.suspect_seconds,
     )
     return TellMachine(seen, machine.seq)
 
 
 def _summarise(state: State, cluster_id: str, cluster: Cluster, now: float, unix_ns: int) -> TellCluster:
     machines = [
-        machine for name, machine in sorted(state.machines.items()) if name[0] == cluster_id and name[1] != KUBE
+        machine for machine in state.machines.values() if machine.cluster == cluster_id and machine.machine != KUBE
     ]
     cluster.version += 1
     cluster.told_at, cluster.changed = now, False

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
-from services.cluster_metrics.model import Cluster, Machine
-from shared.facts.machine import NodeShape, PoolSeen
+from services.cluster_metrics.model import Cluster, Load, Machine
+from shared.facts.machine import NodeSeen, NodeShape, PoolSeen
 from shared.needs import Capacity
 from shared.tenancy import PoolKind
 
@@ -22,24 +22,23 @@ def pools_seen(cluster: Cluster, machines: Iterable[Machine], now: float) -> Ite
             members.append(machine)
     virtual = [pool for pool, until in cluster.virtual.values() if now < until]
     for pool in sorted(ready):
-        nodes = [machine for machine in ready[pool] if machine.node is not None]
+        nodes = [machine.load for machine in ready[pool] if machine.load is not None]
         yield PoolSeen(
             pool=pool,
             kind=kinds.get(pool, "agents"),
             machines=len(ready[pool]),
             allocatable=_sum(machine.picture.allocatable for machine in ready[pool]),
             virtual_nodes=virtual.count(pool),
-            requested=_sum(requested for requested, _ in map(_requested, nodes)) if nodes else None,
+            requested=_sum(load.requested for load in nodes) if nodes else None,
             shapes=shapes(nodes),
             pods=cluster.pods.get(pool),
         )
 
 
-def shapes(nodes: Iterable[Machine]) -> list[NodeShape]:
+def shapes(nodes: Iterable[Load]) -> list[NodeShape]:
     by_size: dict[tuple[int, int], list[Capacity]] = {}
-    for machine in nodes:
-        requested, whole = _requested(machine)
-        by_size.setdefault((whole.cpu_millis, whole.memory_bytes), []).append(whole.minus(requested))
+    for load in nodes:
+        by_size.setdefault((load.whole.cpu_millis, load.whole.memory_bytes), []).append(load.free)
     found = [
         NodeShape(
             cpu_millis=cpu,
@@ -53,12 +52,11 @@ def shapes(nodes: Iterable[Machine]) -> list[NodeShape]:
     return sorted(found, key=lambda shape: (-shape.nodes, shape.cpu_millis, shape.memory_bytes))[:SHAPES_SHOWN]
 
 
-def _requested(machine: Machine) -> tuple[Capacity, Capacity]:
-    """(requested, allocatable) of a node; an older controller tells neither."""
-    node, usable = machine.node, machine.picture.allocatable
-    if node is None or node.requested is None or node.allocatable is None:
-        return Capacity(cpu_millis=0, memory_bytes=0, disk_bytes=0), usable
-    return node.requested, node.allocatable
+def load_of(node: NodeSeen, usable: Capacity) -> Load:
+    """An older controller tells neither what is requested nor the whole: then it is what may be used."""
+    if node.requested is None or node.allocatable is None:
+        return Load(Capacity(cpu_millis=0, memory_bytes=0, disk_bytes=0), usable, usable)
+    return Load(node.requested, node.allocatable, node.allocatable.minus(node.requested))
 
 
 def _sum(amounts: Iterable[Capacity]) -> Capacity:

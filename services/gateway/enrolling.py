@@ -1,5 +1,6 @@
 """Where operators change the records of clusters and tenants, by compare-and-set; all else follows from them."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from services.gateway.refusals import ClusterInUse, InvalidBody, NamespaceTaken, TenantCloses, TenantInUse
 from shared.bus import Bus
-from shared.errors import NotFound, Poison, WrongSequence
+from shared.errors import NotFound, OverspillError, Poison, WrongSequence
 from shared.facts import JobRecord
 from shared.flow import CLUSTERS, JOBS, TENANTS, Job
 from shared.lifecycle import JobState
@@ -57,15 +58,32 @@ class Enrolling:
         return await self._change(TENANTS, TenantRecord, name, change)
 
     async def remove_cluster(self, name: str, *, force: bool) -> None:
-        """Raises NotFound, ClusterInUse."""
+        """Without `force` it is cordoned before its jobs are looked for; refused, it is as it was. Raises NotFound,
+        ClusterInUse.
+        """
         bucket = self._bus.bucket(CLUSTERS)
         entry = await bucket.get(name)
         if entry is None:
             raise NotFound(what="cluster", name=name)
-        if not force and (there := await self.placed(lambda record: _cluster_of(record) == name)):
-            raise ClusterInUse(cluster=name, count=len(there), jobs=", ".join(there[:NAMED]))
-        await bucket.delete(name, entry.revision)
+        revision = entry.revision
+        if not force and not (record := decode(ClusterRecord, entry.value)).cordoned:
+            cordoned = record.model_copy(update={"cordoned": True})
+            revision = await bucket.update(name, encode(cordoned), revision)
+            try:
+                await self._check_unused(name)
+            except OverspillError:
+                with contextlib.suppress(WrongSequence):  # whoever changed it meanwhile has the last word
+                    await bucket.update(name, entry.value, revision)
+                raise
+        elif not force:
+            await self._check_unused(name)
+        await bucket.delete(name, revision)
         log.info("cluster_removed", cluster=name)
+
+    async def _check_unused(self, cluster: str) -> None:
+        """Raises ClusterInUse."""
+        if there := await self.placed(lambda record: _cluster_of(record) == cluster):
+            raise ClusterInUse(cluster=cluster, count=len(there), jobs=", ".join(there[:NAMED]))
 
     async def check_idle(self, tenant: str) -> None:
         """Raises TenantInUse."""

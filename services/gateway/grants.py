@@ -1,5 +1,6 @@
 """Grants: an attempt's spec and credential, for the one machine its job is placed on."""
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -92,13 +93,18 @@ class Grants:
         at = Edge.parse(message.subject)
         asked = decode(GrantAsked, message.data)
         cluster = self._directory.clusters.get(at.cluster)
-        job = await self._bus.last(JOBS, Job(asked.tenant, asked.job))
+        # At once: an attempt's start waits for it.
+        job, spec = await asyncio.gather(
+            self._bus.last(JOBS, Job(asked.tenant, asked.job)), self._bus.last(JOBS, Spec(asked.tenant, asked.job))
+        )
         record = check_placed(decode(JobRecord, job.data) if job else None, asked, at, cluster)
         if asked.claim is not None:
-            found = await self._bus.last(EVT, Evt(asked.tenant, asked.job, asked.epoch, AttemptAccepted.token()))
-            ended = await self._bus.last(EVT, Evt(asked.tenant, asked.job, asked.epoch, AttemptEnded.token()))
+            about = asked.tenant, asked.job, asked.epoch
+            found, ended = await asyncio.gather(
+                self._bus.last(EVT, Evt(*about, AttemptAccepted.token())),
+                self._bus.last(EVT, Evt(*about, AttemptEnded.token())),
+            )
             check_claim(decode(AttemptAccepted, found.data) if found else None, asked, ended=ended is not None)
-        spec = await self._bus.last(JOBS, Spec(asked.tenant, asked.job))
         if spec is None:
             raise NotFound(what="spec of job", name=asked.job)
         credential = self._issuer.credential(

@@ -30,7 +30,7 @@ class Walls:
         return encode(told), {}
 
     def told(self, cluster: str, tenants: list[str]) -> WallsTold:
-        """Walls of tenants that the cluster does not serve are none of its business."""
+        """Of a cluster without a record nothing is known, so nothing of it goes."""
         served = self._directory.clusters.get(cluster)
         keep, gone = [], []
         for tenant in tenants:
@@ -41,6 +41,8 @@ class Walls:
                 gone.append(tenant)
             elif served is not None and served.serves(tenant):
                 keep.append(record.walls)
+            elif served is not None:
+                gone.append(tenant)
         return WallsTold(keep=keep, gone=gone)
 
     async def _keep(self, cluster: str, standing: WallsStanding) -> None:

@@ -30,6 +30,7 @@ from shared.facts.attempt import Outcome
 from shared.job_spans import attempt_context
 from shared.lifecycle import JobState, Reason
 from shared.placement import Target
+from shared.pods import KUBE
 
 UNTOLD_SECONDS = 86_400.0
 """An ended job stays so much longer at most while its last record is missing in the history."""
@@ -205,10 +206,14 @@ def _overdue(state: State, job: Job, target: Target, standing: Standing, now: fl
     if job.accepted.get(job.record.epoch) != target:
         return _unaccepted(state, job, standing, silent, now)
     if silent is not None:
-        return _end(job, now, Reason.MACHINE_LOST, f"machine {target.machine} is {silent}")
+        return _end(job, now, Reason.MACHINE_LOST, f"{_named(target)} is {silent}")
     if job.missing:
-        return _end(job, now, Reason.RUNNER_LOST, f"machine {target.machine} does not know the attempt any more")
+        return _end(job, now, Reason.RUNNER_LOST, f"{_named(target)} does not know the attempt any more")
     return _disobeyed(state, job, target, standing, now)
+
+
+def _named(target: Target) -> str:
+    return f"cluster {target.cluster}" if target.machine == KUBE else f"machine {target.machine}"
 
 
 def _unaccepted(state: State, job: Job, standing: Standing, silent: str | None, now: float) -> Effect | None:
@@ -232,7 +237,7 @@ def _disobeyed(state: State, job: Job, target: Target, standing: Standing, now: 
         state.wake(job, give_up)
         return None
     reason = Reason.CANCELLED if standing.desired is Desired.CANCEL else Reason.TIMEOUT
-    return _end(job, now, reason, f"machine {target.machine} did not confirm that it ended the attempt")
+    return _end(job, now, reason, f"{_named(target)} did not confirm that it ended the attempt")
 
 
 _OUTCOMES: dict[Reason, Outcome] = {Reason.CANCELLED: "cancelled", Reason.TIMEOUT: "timed_out"}

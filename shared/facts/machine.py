@@ -95,6 +95,9 @@ class MachineBeat(Fact, kind="machine.beat"):
     leaving: bool = False
     """The agent takes its leave in order: this is its last beat."""
     beat_seconds: float = 2.0
+    """Five of them unheard, it is lost."""
+    suspect_seconds: float | None = Field(default=None, gt=0)
+    """Unheard so long, it gets nothing new; None: as long as it is not lost."""
     node: NodeSeen | None = None
     """Told by a controller of each node of its cluster. Which pool the node belongs to, the pools' records say."""
     pods: list[PodFigures] | None = Field(default=None, max_length=64)
@@ -109,8 +112,8 @@ class MachineSeen(Fact, kind="machine.seen"):
     pool: PoolId
     version: int
     """Grows with every publish of this machine."""
-    state: Literal["ready", "draining", "lost", "gone"]
-    """`lost`: silent too long. `gone`: it took its leave in order."""
+    state: Literal["ready", "draining", "suspect", "lost", "gone"]
+    """`suspect`: silent, so that it gets nothing new. `lost`: silent too long. `gone`: it took its leave in order."""
     isolation: Isolation
     labels: list[str]
     arch: str
@@ -122,6 +125,9 @@ class MachineSeen(Fact, kind="machine.seen"):
     node: str | None = None
     """As Kubernetes calls it."""
     images: list[str] = Field(default_factory=list)
+    beat_seconds: float = 2.0
+    suspect_seconds: float | None = None
+    """Both as its beats tell them."""
 
 
 class PoolSeen(Model):

@@ -52,15 +52,17 @@ class ControllerProcess:
     dies_at: str = ""
     skew_seconds: float = 0.0
     """How far its wall clock is ahead."""
+    cluster: str = CLUSTER
+    credential: str = ""
+    """Its file's text; empty: one of the bus' identity."""
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> Self:
         self.home.mkdir(exist_ok=True, parents=True)
         creds = self.home / "controller.creds"
-        credential = self.bus.identity.credential(controller_party(CLUSTER), cluster=CLUSTER)
-        creds.write_text(credential.to_file_text())
+        creds.write_text(self.credential or self._own_credential())
         settings = {
-            "CLUSTER": CLUSTER,
+            "CLUSTER": self.cluster,
             "KUBECONFIG": str(self.kubeconfig),
             "NAMESPACE": self.namespace,
             "IDENTITY": self.identity,
@@ -94,6 +96,10 @@ class ControllerProcess:
         folder.mkdir(exist_ok=True)
         (folder / "sitecustomize.py").write_text(_SKEW.format(seconds=self.skew_seconds))
         return folder
+
+    def _own_credential(self) -> str:
+        own = self.bus.identity.credential(controller_party(self.cluster), cluster=self.cluster)
+        return own.to_file_text()
 
     def signal(self, number: signal.Signals) -> int:
         assert self.process is not None

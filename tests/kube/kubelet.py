@@ -27,8 +27,8 @@ class Kubelet:
         """Once it is there."""
         return await self.until(name, lambda pod: pod is not None)
 
-    async def until(self, name: str, look: Callable[[Resource | None], bool]) -> Any:
-        selection = Selection(POD, self.namespace, fields=f"metadata.name={name}")
+    async def until(self, name: str, look: Callable[[Resource | None], bool], kind: Kind = POD) -> Any:
+        selection = Selection(kind, self.namespace, fields=f"metadata.name={name}")
         async with (
             asyncio.timeout(PATIENCE_SECONDS),
             contextlib.aclosing(follow(self.api, selection, SystemClock())) as told,
@@ -56,14 +56,7 @@ class Kubelet:
         return found
 
     async def until_there(self, kind: Kind, name: str) -> None:
-        selection = Selection(kind, self.namespace, fields=f"metadata.name={name}")
-        async with (
-            asyncio.timeout(PATIENCE_SECONDS),
-            contextlib.aclosing(follow(self.api, selection, SystemClock())) as told,
-        ):
-            async for each in told:
-                if each.items if isinstance(each, Listed) else each.type != "DELETED":
-                    return
+        await self.until(name, lambda found: found is not None, kind)
 
     async def until_none(self, kind: Kind) -> None:
         there: set[str] = set()

@@ -42,7 +42,7 @@ class Storm:
             storm = cls(plane, session, random.Random(seed))
             app = web.Application(client_max_size=2**24)
             app.router.add_route("*", "/{path:.*}", storm.pass_on)
-            runner = web.AppRunner(app)
+            runner = web.AppRunner(app, shutdown_timeout=0.1)  # a watch would be waited for a minute
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()

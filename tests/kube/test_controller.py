@@ -4,7 +4,6 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from shared.pods import PodTemplate
 from shared.requests import PodGrant
 from shared.walls import TenantWalls
 from tests.integration.runner.hub import TENANT, Hub
+from tests.integration.runner.waiting import listening
 from tests.kube.edge import ControllerProcess, name_of, succeed
 from tests.kube.kubelet import Kubelet, condition, container, terminated, waiting
 
@@ -338,12 +338,3 @@ def test_a_controller_listens_nowhere(controller: ControllerProcess) -> None:
         assert controller.process.poll() is None
         time.sleep(0.05)
     assert not listening(controller.process.pid)
-
-
-def listening(pid: int) -> list[str]:
-    """TCP sockets in state LISTEN (0A) that belong to the process."""
-    own = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
-    lines = [
-        line.split() for each in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{each}").read_text().splitlines()
-    ]
-    return [words[1] for words in lines[1:] if words[3] == "0A" and f"socket:[{words[9]}]" in own]

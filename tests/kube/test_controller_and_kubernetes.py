@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.kube import SECRET
+from shared.kube import RESOURCE_QUOTA, SECRET, Resource
 from shared.lifecycle import Reason
 from shared.pods import PodTemplate
 from shared.requests import PodGrant
@@ -27,12 +27,18 @@ def change(hub: Hub, *, template: PodTemplate | None = None, quota: Quota | None
     hub.pod = PodGrant(pool="fixed", namespace=hub.pod.namespace, template=template, walls=walls)
 
 
+def _used(quota: Resource | None) -> str:
+    return str((quota or {}).get("status", {}).get("used", {}).get("pods", ""))
+
+
 async def test_a_pod_over_its_tenant_s_quota_is_handed_back_with_the_quota_s_name(
     hub: Hub, controller: ControllerProcess, kubelet: Kubelet
 ) -> None:
     change(hub, quota=Quota(pods=1))
     first = name_of(await hub.order(SPEC, "kube"))
     await kubelet.pod(first)
+    # A quota that Kubernetes' own controller has not read yet holds nobody back.
+    await kubelet.until("overspill-quota", lambda quota: _used(quota) == "1", RESOURCE_QUOTA)
     ended = await hub.ended(await hub.order(SPEC, "kube"))
     assert (ended.outcome, ended.reason) == ("error", Reason.UNSCHEDULABLE)
     assert "overspill-quota" in ended.message

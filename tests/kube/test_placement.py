@@ -5,7 +5,7 @@ cluster-metrics, grants and controller, on a real bus and a real API server of t
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,21 @@ async def kubelet(plane: ControlPlane) -> AsyncIterator[Kubelet]:
 
 @pytest.fixture
 async def w(fresh_bus_server: BusServer) -> AsyncIterator[World]:
-    """A hub with one Kubernetes cluster: scheduler, cluster-metrics, and the gateway's grants."""
-    server = fresh_bus_server
+    """A hub with one Kubernetes cluster."""
+    async with hub(fresh_bus_server, Settings(), "c1") as made:
+        yield made
+
+
+@asynccontextmanager
+async def hub(server: BusServer, settings: Settings, *clusters: str) -> AsyncIterator[World]:
+    """Scheduler, cluster-metrics, and the gateway's grants."""
     async with AsyncExitStack() as stack:
         made = await stack.enter_async_context(world(server))
         bus = made.gateway
         await bus.bucket(TENANTS).put("t1", encode(TenantRecord(tenant="t1")))
-        await bus.bucket(CLUSTERS).put("c1", encode(ClusterRecord(cluster="c1", bus_urls=[server.url], pools=POOLS)))
+        for cluster in clusters:
+            record = ClusterRecord(cluster=cluster, bus_urls=[server.url], pools=POOLS)
+            await bus.bucket(CLUSTERS).put(cluster, encode(record))
         directory = Directory(bus)
         await stack.enter_async_context(running(directory.tenants.run()))
         await stack.enter_async_context(running(directory.clusters.run()))
@@ -68,7 +76,7 @@ async def w(fresh_bus_server: BusServer) -> AsyncIterator[World]:
         await asyncio.wait_for(directory.tenants.loaded.wait(), 30)
         grants = Grants(bus, directory, server.identity, 60, refused=str)
         await stack.enter_async_context(bus.serve(grants.subject, grants.answer, queue=QUEUE))
-        await stack.enter_async_context(made.scheduler(Settings()))
+        await stack.enter_async_context(made.scheduler(settings))
         yield made
 
 
@@ -105,6 +113,16 @@ async def join(kubelet: Kubelet, name: str, cpus: int, **labels: str) -> None:
     await kubelet.api.merge(NODE, f"{name}/status", None, {"status": status})
 
 
+async def succeed(w: World, kubelet: Kubelet, job: str) -> None:
+    """As step-ctl and the kubelet tell it of the job's first attempt, which runs."""
+    ended = AttemptEnded(
+        tenant="t1", job=job, epoch=1, at_unix_ns=1, outcome="succeeded", reason=Reason.ALL_STEPS_OK, exit_code=0
+    )
+    async with w.server.connect(w.server.identity.credential(attempt_party("t1", job, 1), tenant="t1")) as runner:
+        await runner.publish(Evt("t1", job, 1, ended.token()), encode(ended), expect_seq=0)
+    await kubelet.end(f"{job}-1")
+
+
 def preferred(pod: dict[str, Any]) -> str:
     terms = pod["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     name: str = terms[0]["preference"]["matchFields"][0]["values"][0]
@@ -128,14 +146,8 @@ async def test_a_job_goes_to_the_node_with_room_and_spills_when_there_is_none(
     spilled = await kubelet.pod(f"{second}-1")
     assert spilled["metadata"]["labels"]["alibabacloud.com/eci"] == "true"
     assert "affinity" not in spilled["spec"]
-    ended = AttemptEnded(
-        tenant="t1", job=first, epoch=1, at_unix_ns=1, outcome="succeeded", reason=Reason.ALL_STEPS_OK, exit_code=0
-    )
-    await w.until(first, lambda record: record.state is JobState.PLACED)
     await kubelet.run(f"{first}-1")
-    async with w.server.connect(w.server.identity.credential(attempt_party("t1", first, 1), tenant="t1")) as runner:
-        await runner.publish(Evt("t1", first, 1, ended.token()), encode(ended), expect_seq=0)
-    await kubelet.end(f"{first}-1")
+    await succeed(w, kubelet, first)
     assert (await w.ended(first)).state is JobState.SUCCEEDED
     third = await submit(w)
     assert preferred(await kubelet.pod(f"{third}-1")) == "ip-10-0-0-7.internal"

@@ -1,4 +1,4 @@
-"""A deleted tenant's walls go: the real controller with the rights of the chart alone, on a real API server."""
+"""Walls that are not wanted any more go: the real controller with the chart's rights alone, on a real API server."""
 
 import asyncio
 import signal
@@ -13,6 +13,7 @@ from shared.errors import NotFound
 from shared.flow import ORDERS, Edge, OrderTo
 from shared.kube import NAMESPACE
 from shared.requests import WallsAsked, WallsStanding, WallsTold
+from shared.walls import TenantWalls
 from shared.wire import decode, encode
 from tests.conftest import BusServer
 from tests.integration.runner.hub import TENANT, Hub
@@ -84,6 +85,33 @@ async def test_a_deleted_tenant_s_namespace_goes_once_nothing_of_it_runs_and_no_
             while await _stays(kubelet.api, kubelet.namespace):
                 await asyncio.sleep(0.05)
     assert await _stays(kubelet.api, LEASE)
+
+
+async def test_a_namespace_taken_off_a_tenant_s_record_goes_and_its_others_stay(
+    hub: Hub, controller: ControllerProcess, kubelet: Kubelet
+) -> None:
+    assert hub.pod is not None
+    both = TenantWalls(tenant=TENANT, namespaces=[kubelet.namespace, "taken-off"])
+    hub.pod = hub.pod.model_copy(update={"walls": both})
+    order = await hub.order(SPEC, "kube")
+    name = name_of(order)
+    await kubelet.run(name)
+    assert await _stays(kubelet.api, "taken-off")
+    said = Hubs()
+    said.told = WallsTold(keep=[TenantWalls(tenant=TENANT, namespaces=[kubelet.namespace])])
+    async with hub.bus.serve(Edge.filter(op="walls"), said.answer):
+        async with asyncio.timeout(60):
+            while sum(each.tenant == TENANT for each in said.heard) < 2:
+                await asyncio.sleep(0.05)
+        assert await _stays(kubelet.api, "taken-off")  # a job of the tenant runs
+        await succeed(hub, order)
+        await kubelet.end(name)
+        await kubelet.until_gone(name)
+        await hub.bus.purge(ORDERS, OrderTo.filter(tenant=TENANT))
+        async with asyncio.timeout(60):
+            while await _stays(kubelet.api, "taken-off"):
+                await asyncio.sleep(0.05)
+    assert await _stays(kubelet.api, kubelet.namespace)
 
 
 async def _stays(api: KubeServer, name: str) -> bool:

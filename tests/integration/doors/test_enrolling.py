@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,10 +12,11 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import SEEDER
 from shared.credential import Credential
 from shared.errors import OverspillError, Rejected
-from shared.flow import TENANTS, Beat, Edge
+from shared.flow import CLUSTERS, TENANTS, Beat, Edge
 from shared.parties import machine_party
 from shared.principal import Role
 from shared.requests import WallsAsked, WallsStanding, WallsTold
+from shared.tenancy import ClusterRecord
 from shared.wire import decode, encode
 from tests.integration.doors.hub import SPEC, Hub
 from tests.integration.gateway.conftest import eventually
@@ -82,9 +84,12 @@ async def test_a_cordoned_cluster_gets_nothing_more_and_is_not_removed_while_job
     await eventually(
         lambda: hub.ask("GET", f"/v1/jobs/{running_job}", operator), lambda a: a.json()["state"] == "placed"
     )
-    refused = await hub.ask("DELETE", "/v1/clusters/c1", operator)
-    assert (refused.status_code, refused.json()["code"]) == (409, "cluster_in_use")
-    assert running_job in refused.json()["detail"]
+    async with seen_of(hub, "c1") as cordoned:
+        refused = await hub.ask("DELETE", "/v1/clusters/c1", operator)
+        assert (refused.status_code, refused.json()["code"]) == (409, "cluster_in_use")
+        assert running_job in refused.json()["detail"]
+        for expected in (False, True, False):  # it is closed before it is looked at, and put back
+            assert await asyncio.wait_for(cordoned.get(), 40) is expected
     assert (await hub.ask("PUT", "/v1/clusters/c1", operator, json={"cordoned": True})).status_code == 200
     waiting = await hub.submit(operator)
     why = await eventually(
@@ -96,6 +101,33 @@ async def test_a_cordoned_cluster_gets_nothing_more_and_is_not_removed_while_job
     ]
     assert (view["state"], view["jobs"]) == ("draining", 1)
     assert (await hub.ask("DELETE", "/v1/clusters/c1?force=true", operator)).status_code == 204
+
+
+async def test_a_cluster_that_was_cordoned_stays_so_when_its_removal_is_refused(hub: Hub, operator: str) -> None:
+    assert hub.edge is not None
+    hub.edge.script = lambda order: None
+    job = await hub.submit(operator)
+    await eventually(lambda: hub.ask("GET", f"/v1/jobs/{job}", operator), lambda a: a.json()["state"] == "placed")
+    assert (await hub.ask("PUT", "/v1/clusters/c1", operator, json={"cordoned": True})).status_code == 200
+    assert (await hub.ask("DELETE", "/v1/clusters/c1", operator)).status_code == 409
+    entry = await hub.spy.bucket(CLUSTERS).get("c1")
+    assert entry is not None
+    assert decode(ClusterRecord, entry.value).cordoned
+
+
+@asynccontextmanager
+async def seen_of(hub: Hub, cluster: str) -> AsyncIterator["asyncio.Queue[bool]"]:
+    """Whether its record says cordoned: now, and after every change."""
+    seen: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def watch() -> None:
+        async for entry in hub.spy.bucket(CLUSTERS).watch():
+            if entry.key == cluster and not entry.deleted:
+                seen.put_nowait(decode(ClusterRecord, entry.value).cordoned)
+
+    async with running(watch()):
+        await eventually(lambda: asyncio.sleep(0, seen.qsize()), bool)
+        yield seen
 
 
 @pytest.mark.parametrize(
@@ -177,3 +209,12 @@ async def test_a_tenant_whose_jobs_run_is_deleted_by_force_only(hub: Hub, operat
     refused = await hub.ask("DELETE", f"/v1/tenants/{tenant}", operator)
     assert (refused.status_code, refused.json()["code"]) == (409, "tenant_in_use")
     assert (await hub.ask("DELETE", f"/v1/tenants/{tenant}?force=true", operator)).status_code == 202
+
+
+async def test_a_cluster_that_serves_a_tenant_no_longer_is_told_to_take_its_walls_down(hub: Hub, operator: str) -> None:
+    assert (await hub.ask("PUT", "/v1/tenants/acme", operator, json={})).status_code == 201
+    controller = await hub.connect(machine_party("c1", "kube"), cluster="c1")
+    await eventually(lambda: walls(controller, "acme"), lambda told: bool(told.keep))
+    assert (await hub.ask("PUT", "/v1/clusters/c1", operator, json={"tenants": ["other"]})).status_code == 200
+    told = await eventually(lambda: walls(controller, "acme", "nobody"), lambda told: not told.keep)
+    assert told.gone == ["acme"]

@@ -120,8 +120,10 @@ class Hub:
 
     async def _check_claim(self, asked: GrantAsked) -> None:
         about = (asked.tenant, asked.job, asked.epoch)
-        accepted = await self.bus.last(EVT, Evt(*about, AttemptAccepted.token()))
-        ended = await self.bus.last(EVT, Evt(*about, AttemptEnded.token()))
+        accepted, ended = await asyncio.gather(
+            self.bus.last(EVT, Evt(*about, AttemptAccepted.token())),
+            self.bus.last(EVT, Evt(*about, AttemptEnded.token())),
+        )
         claim = decode(AttemptAccepted, accepted.data) if accepted else None
         check_claim(claim, asked, ended=ended is not None)
 

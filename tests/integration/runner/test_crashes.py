@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from shared.flow import EVT, Beat, Evt
 from shared.parties import Party
 from tests.conftest import BusServer
 from tests.integration.runner.hub import CLUSTER, HUB, AgentProcess, Hub, mine
-from tests.integration.runner.waiting import until_gone, until_process_gone, until_there
+from tests.integration.runner.waiting import listening, until_gone, until_process_gone, until_there
 
 Agents = Callable[..., AgentProcess]
 
@@ -47,6 +48,18 @@ async def test_a_killed_step_ctl_is_followed_by_one_that_tells_all_once(hub: Hub
     assert kinds.count("step-started") == 2
     assert kinds.count("step-ended") == 2
     await until_gone(agent.attempt(order))
+
+
+async def test_an_agent_and_its_step_ctl_listen_nowhere(hub: Hub, agents: Agents) -> None:
+    agent = agents()
+    order = await hub.order({"steps": [SLOW]}, agent.machine)
+    await hub.until(order.job, "step-started")
+    assert agent.process is not None
+    assert not [*listening(agent.process.pid), *listening(step_ctl_of(agent.attempt(order)))]
+    with socket.create_server(("127.0.0.1", 0)):
+        assert listening(os.getpid())
+    (agent.attempt(order) / "work" / "go").touch()
+    assert (await hub.ended(order)).outcome == "succeeded", agent.complaints()
 
 
 async def test_a_killed_agent_finds_its_attempts_again_twice_in_a_row(hub: Hub, agents: Agents) -> None:

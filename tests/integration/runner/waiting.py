@@ -1,4 +1,4 @@
-"""Waits for files to come and go, by inotify."""
+"""Waits for files to come and go, by inotify; and what of a process is open to others."""
 
 import asyncio
 import ctypes
@@ -51,3 +51,12 @@ async def until_process_gone(pid: int) -> None:
             os.close(fd)
 
     await asyncio.to_thread(wait)
+
+
+def listening(pid: int) -> list[str]:
+    """TCP sockets in state LISTEN (0A) that belong to the process."""
+    own = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    lines = [
+        line.split() for each in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{each}").read_text().splitlines()
+    ]
+    return [words[1] for words in lines if words[3] == "0A" and f"socket:[{words[9]}]" in own]

@@ -1,5 +1,7 @@
 """From beats to pictures."""
 
+from typing import Any
+
 import pytest
 
 from services.cluster_metrics import policy
@@ -8,6 +10,7 @@ from services.cluster_metrics.settings import Settings
 from shared.errors import Poison
 from shared.facts import MachineBeat
 from shared.needs import GIB, Capacity
+from shared.pods import KUBE, PodTemplate
 from shared.tenancy import ClusterPool, ClusterRecord
 
 SETTINGS = Settings()
@@ -34,7 +37,7 @@ class Scene:
     def __init__(self) -> None:
         self.state, self.now = State(), 100.0
 
-    def hear(self, **about: object) -> bool:
+    def hear(self, **about: Any) -> bool:
         return policy.beat(self.state, beat(**about), self.now, int(self.now * 1e9), SETTINGS)
 
     def tick(self, seconds: float = 0.0) -> list[object]:
@@ -65,11 +68,40 @@ def test_a_new_machine_is_told_at_once_and_again_every_ten_seconds(scene: Scene)
     assert scene.told() == [("ready", 2)]
 
 
+def test_a_node_that_does_not_change_is_told_again_once_in_its_own_longer_beat(scene: Scene) -> None:
+    def hear() -> None:
+        scene.hear(isolation="pod", pool=KUBE, node={"name": "m", "labels": {"pool": "any"}}, beat_seconds=24.0)
+
+    pools = [ClusterPool(pool="any", kind="fixed", pod=PodTemplate(node_selector={"pool": "any"}))]
+    policy.describe(scene.state, ClusterRecord(cluster="c", bus_urls=["nats://x"], pools=pools))
+    hear()
+    assert scene.told() == [("ready", 1)]
+    for _ in range(2):
+        scene.now += 10
+        hear()
+        assert scene.told() == []
+    assert scene.told(4) == [("ready", 2)]
+
+
+def test_between_two_looks_at_all_machines_those_that_changed_are_told(scene: Scene) -> None:
+    for name in ("a", "b"):
+        scene.hear(name=name)
+    scene.tick()
+    scene.now += SETTINGS.tell_every_seconds - 0.1
+    for name in ("a", "b"):
+        scene.hear(name=name)
+    assert scene.told() == []
+    scene.now += 0.1  # both are old enough now, and it is too early to look at both
+    scene.hear(name="b", draining=True)
+    assert scene.told() == [("draining", 2)]
+    assert scene.told(SETTINGS.tick_seconds) == [("ready", 2)]
+
+
 def test_silence_of_five_beats_is_lost_and_a_beat_brings_it_back(scene: Scene) -> None:
     scene.hear()
     scene.tick()
     assert scene.told(9.9) == []
-    assert scene.told(0.2) == [("lost", 2)]
+    assert scene.told(0.3) == [("lost", 2)]
     scene.hear()
     assert scene.told() == [("ready", 3)]
 
