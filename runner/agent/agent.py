@@ -9,16 +9,16 @@ from pathlib import Path
 import structlog
 
 from runner.agent.claiming import ORDER_FILE, Began, Claims
-from runner.agent.custody import Custody, Means
 from runner.agent.disposal import discard, empty_all
 from runner.agent.model import Claim, Decline, Effect, End, Hold, Key, Local, Refuse, Release, View
 from runner.agent.orders import OrderBook
 from runner.agent.policy import reconcile
+from runner.agent.site import Keeping, Site
 from runner.agent.telling import ClaimedBefore
 from runner.protocol.attempt import NoAttempt, read_attempt
 from runner.protocol.boot import of_former_boot
 from runner.protocol.directory import AttemptDir, read_whole
-from runner.protocol.layout import Unrunnable, groups
+from runner.protocol.layout import Unrunnable
 from runner.protocol.words import CancelWord
 from shared.cancelling import apart, heed_cancel
 from shared.crash_points import crash_point
@@ -34,12 +34,6 @@ from shared.wire import decode
 log = structlog.get_logger()
 
 MAX_SETTLED = 10_000
-
-
-class NoContainers(Rejected):
-    """Step {step} names an image, and this machine runs steps as processes: send the job to one that has containers."""
-
-    code = "no_containers"
 
 
 Ending = tuple[Outcome, Reason, str]
@@ -72,17 +66,17 @@ class Agent:
     """Its state is the attempts here and the order book; everything else is asked."""
 
     def __init__(
-        self, claims: Claims, means: Means, attempts: AttemptDir, capacity: Capacity, changed: asyncio.Event
+        self, claims: Claims, site: Site, attempts: AttemptDir, capacity: Capacity, changed: asyncio.Event
     ) -> None:
         self.book = OrderBook()
         self.draining = False
         self.changed = changed
         self._claims = claims
-        self._means = means
+        self._site = site
         self._attempts = attempts.root
         self._capacity = capacity
         self._claiming: dict[Key, Claiming] = {}
-        self._custodies: dict[Key, Custody] = {}
+        self._custodies: dict[Key, Keeping] = {}
         self._settled: OrderedDict[Key, None] = OrderedDict()
         self._intents: set[Key] = set()
         self._inherited: frozenset[Key] | None = None
@@ -123,10 +117,10 @@ class Agent:
             except OverspillError as error:
                 log.error("attempt_unreadable", directory=str(path), why=str(error))  # noqa: TRY400 - the reason is all
                 tasks.create_task(asyncio.to_thread(discard, path))
-        kept = {key.name for key in self._custodies}
-        for name in self._means.cgroups.names():
-            if name not in kept:
-                self._means.cgroups.remove(name)
+        tasks.create_task(self._site.sweep(self._is_here))
+
+    def _is_here(self, name: str) -> bool:
+        return any(key.name == name for key in (*self._claiming, *self._custodies))
 
     def _adopt_one(self, tasks: asyncio.TaskGroup, path: Path) -> None:
         """Raises NoAttempt, Poison for what can't be read."""
@@ -141,7 +135,7 @@ class Agent:
         attempt = read_attempt(directory)
         log.info("attempt_adopted", job=order.job, epoch=order.epoch)
         fenced = attempt.on_lost == "rerun-fenced"
-        custody = Custody(Key.of(order), order.needs, directory, groups(attempt.grant.spec), self._means)
+        custody = self._site.keep(Key.of(order), order.needs, directory, attempt.grant.spec)
         if of_former_boot(attempt.boot_id):
             custody.forsake("the machine was restarted")
             if fenced:
@@ -206,8 +200,8 @@ class Agent:
         try:
             grant = await claiming.asking
             crash_point("agent.after-claim-before-layout")
-            _check_runnable(grant)
-            directory = await asyncio.to_thread(self._claims.lay_out, order, grant, began)
+            self._site.check(grant)
+            directory = await asyncio.to_thread(self._site.lay_out, order, grant, began)
             if claiming.ending is not None:
                 raise asyncio.CancelledError  # noqa: TRY301 - as if it had come while we were still asking
             crash_point("agent.after-layout-before-start")
@@ -241,17 +235,17 @@ class Agent:
 
     def _begin(self, tasks: asyncio.TaskGroup, order: Order, directory: AttemptDir, grant: Grant) -> None:
         key = Key.of(order)
-        custody = Custody(key, order.needs, directory, groups(grant.spec), self._means)
+        custody = self._site.keep(key, order.needs, directory, grant.spec)
         custody.begin()
         crash_point("agent.after-start-before-step-ctl")
         log.info("attempt_begun", job=key.job, epoch=key.epoch, steps=len(grant.spec.steps))
         self._hold(tasks, custody)
 
-    def _hold(self, tasks: asyncio.TaskGroup, custody: Custody) -> None:
+    def _hold(self, tasks: asyncio.TaskGroup, custody: Keeping) -> None:
         self._custodies[custody.key] = custody
         tasks.create_task(self._keep(custody))
 
-    async def _keep(self, custody: Custody) -> None:
+    async def _keep(self, custody: Keeping) -> None:
         failed = False
         try:
             await apart(custody.run())
@@ -274,7 +268,7 @@ class Agent:
         await self._remove(custody.key)
 
     async def _remove(self, key: Key) -> None:
-        self._means.cgroups.remove(key.name)
+        self._site.forget(key.name)
         await asyncio.to_thread(discard, self._attempts / key.name)
 
     def _settle(self, key: Key) -> None:
@@ -296,9 +290,3 @@ def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _check_runnable(grant: Grant) -> None:
-    for number, step in enumerate(grant.spec.steps, start=1):
-        if step.image is not None:
-            raise NoContainers(step=number)

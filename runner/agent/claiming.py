@@ -89,8 +89,10 @@ class Claims:
                 granted = tasks.create_task(self._hub.grant(order))
         return granted.result()
 
-    async def tell_ended(self, key: Key, outcome: Outcome, reason: Reason, message: str) -> None:
-        await self._hub.tell_ended(key, outcome, reason, message)
+    async def tell_ended(
+        self, key: Key, outcome: Outcome, reason: Reason, message: str, step: int | None = None
+    ) -> None:
+        await self._hub.tell_ended(key, outcome, reason, message, step)
 
     def lay_out(self, order: Order, grant: Grant, began: Began) -> AttemptDir:
         """Write the attempt's files; attempt.json comes last and makes it one. Blocking. Raises Unrunnable."""

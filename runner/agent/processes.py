@@ -97,6 +97,22 @@ def hold(pid: int, word: str) -> Process | None:
     return Process(pid, fd)
 
 
+def hold_in(pid: int, group: str) -> Process | None:
+    """The process of this number, if it is in a control group with `group` in its name."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        groups = ""
+    if group not in groups:
+        os.close(fd)
+        return None
+    return Process(pid, fd)
+
+
 def kill_steps(workspace: Path, steps: Sequence[int]) -> int:
     """SIGKILL for every process whose environment says that it belongs to one of these steps of this workspace: what an
     entrypoint that was itself killed left behind. Returns how many.

@@ -2,11 +2,13 @@
 
 import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.ids import ClusterId, MachineId, PoolId, token_from
+from shared.version import VERSION
 
 PASS_ENV = (
     "PIP_*",
@@ -74,4 +76,24 @@ class Settings(BaseSettings):
     beat_seconds: float = Field(default=2.0, gt=0)
     keep_untold_seconds: float = Field(
         default=86_400.0, gt=0, description="an attempt nobody could be told of is deleted after it"
+    )
+
+    isolation: Literal["process", "podman"] = Field(
+        default="process", description="podman: each step in a container of its image; the agent runs as root"
+    )
+    podman: list[str] = Field(
+        default=["podman"], min_length=1, description="how it is called, with options for every command, as JSON"
+    )
+    step_ctl_image: str = Field(default=f"overspill/step-ctl:{VERSION}", description="beside the steps' containers")
+    default_image: str = Field(default="debian:bookworm-slim", description="of steps that name none, in containers")
+    network: str = Field(default="bridge", description="of a job's containers: bridge, none, host, or a network's name")
+    pids_limit: int = Field(default=4096, gt=0, description="processes of one container")
+    container_limit: int = Field(
+        default=32, ge=2, description="containers of one job; past it foreground steps of one image share"
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="what steps in containers get on top of what their image sets, as JSON"
+    )
+    obey_seconds: float = Field(
+        default=30.0, gt=0, description="step-ctl in a container has so long, past the grace, to end what is not wanted"
     )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from runner.agent.agent import Agent
-from runner.agent.cgroups import find_cgroups
+from runner.agent.cgroups import Cgroups, NoCgroups, find_cgroups
 from runner.agent.claiming import Claims, Machine, boot_ns
 from runner.agent.custody import Means
 from runner.agent.environment import machine_environment
@@ -20,7 +21,14 @@ from runner.agent.model import Key
 from runner.agent.orders import all_orders
 from runner.agent.processes import GUARD_EXTRA_MS
 from runner.agent.settings import Settings
+from runner.agent.site import Processes, Site
 from runner.agent.tellers import Tellers
+from runner.containers.custody import Means as ContainerMeans
+from runner.containers.laying import Laying
+from runner.containers.podman import Podman
+from runner.containers.shape import Images, Walls
+from runner.containers.site import Containers
+from runner.controller.policy import Ending
 from runner.entrypoint.build import binary
 from runner.protocol.directory import PROTOCOL, AttemptDir, write_whole
 from shared.bus import Bus
@@ -54,38 +62,74 @@ async def serve(settings: Settings, bus: Bus, ready: asyncio.Event) -> None:
     with _sole_user(settings.data), _lifeline() as lifeline:
         changed = asyncio.Event()
         room = capacity(settings)
-        tellers = Tellers(
-            settings.spares, settings.data / "step-ctl.log", ("--die-with-parent",) if settings.die_with_parent else ()
-        )
-        claims, means = _wire(settings, bus, tellers, changed, lifeline)
-        agent = Agent(claims, means, AttemptDir(settings.data / "attempts"), room, changed)
+        claims, site = _wire(settings, bus, changed, lifeline)
+        agent = Agent(claims, site, AttemptDir(settings.data / "attempts"), room, changed)
         try:
-            tellers.fill()
             await _until_drained(Station(settings, bus, agent, room, ready))
         finally:
-            tellers.close()
-            means.cgroups.close()
+            site.close()
 
 
-def _wire(
-    settings: Settings, bus: Bus, tellers: Tellers, changed: asyncio.Event, lifeline: int
-) -> tuple[Claims, Means]:
-    entrypoint = binary()
-    cgroups = find_cgroups(token_from(str(settings.data.resolve())))
+def _wire(settings: Settings, bus: Bus, changed: asyncio.Event, lifeline: int) -> tuple[Claims, Site]:
+    in_containers = settings.isolation != "process"
+    cgroups = NoCgroups() if in_containers else find_cgroups(token_from(str(settings.data.resolve())))
+    claims = Claims(bus, _machine(settings), cgroups)
+    if in_containers:
+        return claims, _containers(settings, claims, changed)
+    return claims, _processes(settings, claims, cgroups, changed, lifeline)
+
+
+def _machine(settings: Settings) -> Machine:
     home = Path.home()
-    machine = Machine(
+    return Machine(
         cluster=settings.cluster,
         machine=settings.machine,
         attempts=(settings.data / "attempts").resolve(),
         contact_file=(settings.data / "contact").resolve(),
-        entrypoint=entrypoint,
+        entrypoint=binary(),
         environment=machine_environment(os.environ, settings.pass_env, home),
         home_files=tuple(home / name for name in settings.home_files),
         home=home,
         grace_seconds=settings.grace_seconds,
         log_limit_bytes=settings.log_limit_bytes,
     )
-    claims = Claims(bus, machine, cgroups)
+
+
+def _containers(settings: Settings, claims: Claims, changed: asyncio.Event) -> Site:
+    data = settings.data.resolve()
+
+    async def tell_ended(key: Key, ending: Ending) -> None:
+        await claims.tell_ended(key, ending.outcome, ending.reason, ending.message, ending.step)
+
+    laying = Laying(
+        cluster=settings.cluster,
+        machine=settings.machine,
+        attempts=data / "attempts",
+        environment=settings.environment,
+        grace_seconds=settings.grace_seconds,
+        log_limit_bytes=settings.log_limit_bytes,
+    )
+    return Containers(
+        owner=hashlib.sha256(os.fsencode(data)).hexdigest()[:12],
+        entrypoint=binary(),
+        laying=laying,
+        images=Images(settings.step_ctl_image, settings.default_image),
+        walls=Walls(settings.network, settings.pids_limit, settings.container_limit),
+        means=ContainerMeans(
+            runtime=Podman(settings.podman),
+            grace_seconds=settings.grace_seconds,
+            obey_seconds=settings.obey_seconds,
+            keep_untold_seconds=settings.keep_untold_seconds,
+            changed=changed.set,
+            tell_ended=tell_ended,
+        ),
+    )
+
+
+def _processes(settings: Settings, claims: Claims, cgroups: Cgroups, changed: asyncio.Event, lifeline: int) -> Site:
+    entrypoint = binary()
+    options = ("--die-with-parent",) if settings.die_with_parent else ()
+    tellers = Tellers(settings.spares, settings.data / "step-ctl.log", options)
     grace_ms = round(settings.grace_seconds * 1000) + GUARD_EXTRA_MS
     guard = (str(entrypoint), "guard", "--lifeline", str(lifeline), "--grace", str(grace_ms), "--")
 
@@ -103,7 +147,8 @@ def _wire(
         changed=changed.set,
         give_up=give_up,
     )
-    return claims, means
+    tellers.fill()
+    return Processes(claims, means)
 
 
 async def _until_drained(station: "Station") -> None:
@@ -240,7 +285,7 @@ class Station:
             session=self._session,
             version=VERSION,
             protocol=PROTOCOL,
-            isolation="process",
+            isolation=settings.isolation,
             labels=settings.labels,
             arch=architecture(),
             allocatable=self._room,

@@ -62,22 +62,27 @@ options = {{ BinaryName = "{shutil.which("runc") or "/usr/sbin/runc"}", SystemdC
 
     def add_busybox(self) -> None:
         """What tests run as steps, and what holds a pod's namespaces."""
-        root = self._home / "busybox"
-        (root / "bin").mkdir(parents=True)
-        for name in ("proc", "sys", "dev", "etc", "root"):
-            (root / name).mkdir()
-        (root / "tmp").mkdir()
-        (root / "tmp").chmod(0o1777)
-        (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
-        (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
-        program = root / "bin/busybox"
-        shutil.copy(shutil.which("busybox") or "/bin/busybox", program)
-        for applet in subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split():
-            if applet != "busybox":
-                (root / "bin" / applet).symlink_to("busybox")
-        self.add(Image(BUSYBOX, (root,), command=("sh",)))
-        self.add(Image(PAUSE, (root,), command=("sleep", "2147483647")))
+        image = busybox(self._home / "busybox")
+        self.add(image)
+        self.add(Image(PAUSE, image.layers, command=("sleep", "2147483647")))
 
     def _ctr(self, *words: str) -> "subprocess.CompletedProcess[str]":
         command = ["ctr", "--address", str(self.socket), "--namespace", _NAMESPACE, *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def busybox(root: Path) -> Image:
+    """Made in `root`."""
+    (root / "bin").mkdir(parents=True)
+    for name in ("proc", "sys", "dev", "etc", "root"):
+        (root / name).mkdir()
+    (root / "tmp").mkdir()
+    (root / "tmp").chmod(0o1777)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+    (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    program = root / "bin/busybox"
+    shutil.copy(shutil.which("busybox") or "/bin/busybox", program)
+    for applet in subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split():
+        if applet != "busybox":
+            (root / "bin" / applet).symlink_to("busybox")
+    return Image(BUSYBOX, (root,), command=("sh",))

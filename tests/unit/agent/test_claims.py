@@ -12,6 +12,7 @@ from runner.agent.cgroups import NoCgroups
 from runner.agent.claiming import Claims, Machine
 from runner.agent.custody import Means
 from runner.agent.model import Key
+from runner.agent.site import Processes
 from runner.agent.tellers import Tellers
 from runner.agent.telling import ClaimedBefore
 from runner.protocol.directory import AttemptDir
@@ -143,7 +144,7 @@ async def test_orders_that_stood_when_the_agent_began_are_confirmed_and_later_on
     means = Means(
         Path("/bin/false"), (), (), Tellers(0, tmp_path / "log", ()), NoCgroups(), 1.0, 1.0, changed.set, give_up
     )
-    agent = Agent(noting, means, AttemptDir(tmp_path), ROOM, changed)
+    agent = Agent(noting, Processes(noting, means), AttemptDir(tmp_path), ROOM, changed)
     async with asyncio.TaskGroup() as tasks:
         agent.book.told([order("stood")], asked_at=1.0)
         agent.reconcile(tasks)

@@ -1,0 +1,191 @@
+"""The behaviour suite where steps run in podman's containers, and what is such a machine's alone. Needs root."""
+
+import asyncio
+import json
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from shared.facts import Desired
+from tests.behaviour.conftest import server as server  # noqa: PLC0414 - a fixture of this module too
+from tests.behaviour.test_cancel import (  # noqa: F401 - run here, in this module's place
+    test_a_job_that_has_ended_well_stays_so,
+    test_a_running_step_is_ended_and_no_other_begins,
+    test_all_that_counts_had_gone_well_and_only_a_background_step_takes_its_time,
+    test_between_two_steps_nothing_more_begins,
+    test_between_two_tries_no_further_one_begins,
+    test_cancelled_twice_and_again_after_its_end_it_has_one_end,
+    test_only_a_background_step_runs_and_is_not_ready_yet,
+    test_while_artifacts_are_stored,
+    test_while_the_source_is_fetched,
+)
+from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this module's place
+    test_a_background_step_whose_daemon_holds_the_pipe_hangs_nothing,
+    test_a_daemon_that_holds_the_pipe_hangs_nothing,
+    test_a_hundred_steps_run_in_turn_each_with_its_own_log,
+    test_a_step_over_its_own_timeout_is_the_one_that_failed,
+    test_closed_output_is_no_end,
+    test_every_exit_code_is_told_as_it_was,
+    test_the_first_failing_code_is_the_jobs,
+    test_the_jobs_timeout_ends_what_runs_and_what_would_follow,
+    test_who_ignores_sigterm_is_killed_after_the_grace,
+)
+from tests.conftest import BusServer
+from tests.integration.runner.waiting import until_there
+from tests.node.podman import ContainerPlace, PodmanStore, container_place, store
+from tests.node.runtime import BUSYBOX
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WAIT = "echo on; while [ ! -e over ]; do sleep 0.02; done"
+
+
+@pytest.fixture(scope="module")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStore]:
+    with store(tmp_path_factory.mktemp("podman")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place(
+    server: BusServer, podman: PodmanStore, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ContainerPlace]:
+    async with container_place(server, tmp_path_factory.mktemp("place"), podman) as made:
+        yield made
+
+
+async def test_a_step_runs_in_its_image_and_shares_workspace_and_localhost_with_the_others(
+    place: ContainerPlace,
+) -> None:
+    server = {"background": True, "run": "nc -l -p 8080 -e echo hello", "ready": "netstat -ltn | grep -q :8080"}
+    asks = {"image": BUSYBOX, "run": "nc 127.0.0.1 8080 >said; sleep 0.1; ls /overspill; cat said"}
+    run = await place.submit({"steps": [server | {"continue-on-error": True}, asks, {"run": "cat said"}]})
+    ended = await run.ended()
+    assert ended.outcome == "succeeded", (ended, place.agent.complaints()[-2000:])
+    assert await run.log(2) == b"bin\njob\nplan\nhello\n"
+    assert await run.log(3) == b"hello\n"
+    assert await run.left() == []
+
+
+async def test_a_step_has_no_privilege_and_sees_nothing_of_the_machine_but_its_job(place: ContainerPlace) -> None:
+    look = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' ' | sort; "
+    look += "ls /overspill; find / -name attempt.json; ls /sys/class/net; env | grep -c SECRET; "
+    look += "touch /overspill/plan/x 2>/dev/null || echo refused"
+    run = await place.submit({"steps": [{"run": look, "env": {"THE_SECRET": "hush-hush"}}, {"run": WAIT}]})
+    await run.said(2, b"on\n")
+    told = place.podman.call("inspect", *_containers(place, run.order.job))
+    (run.directory / "work" / "over").touch()
+    assert (await run.ended()).outcome == "succeeded"
+    lines = (await run.log(1)).decode().split("\n")
+    assert lines[:4] == ["CapBnd: 0000000000000000", "CapEff: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2"]
+    assert lines[4:] == ["bin", "job", "plan", "lo", "1", "refused", ""]
+    assert "hush-hush" not in told
+    steps = [each for each in json.loads(told) if "step-ctl" not in each["Name"]]
+    assert steps
+    assert {each["HostConfig"]["Memory"] for each in steps} == {2**28}
+    assert {each["HostConfig"]["PidsLimit"] for each in steps} == {4096}
+    assert {mount["Destination"] for each in steps for mount in each["Mounts"]} == {
+        "/overspill/job", "/overspill/plan", "/overspill/bin/entrypoint"
+    }  # fmt: skip
+    assert await run.left() == []
+
+
+async def test_an_image_that_cant_be_pulled_is_named_with_its_step(place: ContainerPlace) -> None:
+    run = await place.submit({"steps": [{"run": "true"}, {"image": "localhost/nobody-has-it:1", "run": "true"}]})
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("error", "image_pull", 2), ended
+    assert "localhost/nobody-has-it:1" in ended.message
+    assert await run.left() == []
+
+
+async def test_an_agent_killed_and_started_again_finds_its_containers(place: ContainerPlace) -> None:
+    run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
+    await run.said(1, b"on\n")
+    place.agent.signal(signal.SIGKILL)
+    place.agent.start()
+    (run.directory / "work" / "over").touch()
+    assert (await run.ended()).outcome == "succeeded", place.agent.complaints()[-2000:]
+    assert (await place.hub.kinds(run.order.job)).count("step-started") == 2
+    assert await run.left() == []
+
+
+async def test_containers_of_an_attempt_that_nobody_knows_are_taken_away(place: ContainerPlace) -> None:
+    run = await place.submit({"steps": [{"run": WAIT}]})
+    await run.said(1, b"on\n")
+    place.agent.signal(signal.SIGKILL)
+    run.home.rename(place.agent.data / "taken")
+    await place.hub.withdraw(run.order)
+    place.agent.start()
+    assert await _until_none(place, run.order.job) == []
+
+
+async def _until_none(place: ContainerPlace, job: str) -> list[str]:
+    """`podman wait` ends when the container is removed."""
+    for name in _containers(place, job):
+        words = [*place.podman.command, "wait", "--condition", "removing", name]
+        subprocess.run(words, capture_output=True, check=False)
+    return _containers(place, job)
+
+
+def _containers(place: ContainerPlace, job: str) -> list[str]:
+    """Those that run, but for the one that podman holds a pod's namespaces with."""
+    names = place.podman.call("ps", "--format", "{{.Names}}").split()
+    return [name for name in names if job in name and "-step" in name]
+
+
+async def test_a_step_container_killed_is_lost_and_never_success(place: ContainerPlace) -> None:
+    run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo never", "if": "always()"}]})
+    await run.said(1, b"on\n")
+    place.podman.call("kill", next(name for name in _containers(place, run.order.job) if "step-ctl" not in name))
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("error", "runner_lost", 1)
+    assert await run.left() == []
+
+
+async def test_a_step_ctl_killed_is_started_again_and_tells_everything_once(place: ContainerPlace) -> None:
+    run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
+    await run.said(1, b"on\n")
+    place.podman.call("kill", next(name for name in _containers(place, run.order.job) if "step-ctl" in name))
+    (run.directory / "work" / "over").touch()
+    assert (await run.ended()).outcome == "succeeded"
+    assert await run.log(1) == b"on\n"
+    assert (await place.hub.kinds(run.order.job)).count("step-started") == 2
+    assert await run.left() == []
+
+
+async def test_an_agent_that_is_stopped_ends_its_containers_as_the_machines_doing(place: ContainerPlace) -> None:
+    place.agent.environment["OVERSPILL_AGENT_DRAIN_SECONDS"] = "0"
+    place.agent.signal(signal.SIGKILL)
+    place.agent.start()
+    run = await place.submit({"steps": [{"run": WAIT}]})
+    await run.said(1, b"on\n")
+    await asyncio.to_thread(place.agent.signal, signal.SIGTERM)  # it waits for the hub, which is served here
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason) == ("error", "machine_lost"), ended
+    place.agent.start()  # it takes away what of the directory was left
+    assert await run.left() == []
+
+
+async def test_a_hold_stands_until_it_is_taken_back(place: ContainerPlace) -> None:
+    run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
+    await run.said(1, b"on\n")
+    await place.hub.change(run.order, desired=Desired.HOLD)
+    await until_there(run.directory / "hold")
+    (run.directory / "work" / "over").touch()
+    await run.step(1)
+    assert not (run.directory / "steps/002/started").exists()
+    await place.hub.put(run.order)
+    assert (await run.ended()).outcome == "succeeded"
+    assert await run.left() == []
+
+
+async def test_a_step_that_is_out_of_memory_is_named_with_its_limit(place: ContainerPlace) -> None:
+    hog = "x=0123456789; while true; do x=$x$x; done"
+    run = await place.submit_small({"steps": [{"run": "true"}, {"run": hog}, {"run": "echo never"}]})
+    ended = await run.ended()
+    assert (ended.outcome, ended.reason, ended.step) == ("failed", "out_of_memory", 2), ended
+    assert "64 MiB" in ended.message
+    assert await run.left() == []
