@@ -5,6 +5,7 @@ import sys
 
 import structlog
 
+from runner.controller.pulse import Pulse
 from runner.controller.settings import Settings
 from runner.controller.wiring import serve
 from shared.adapters.kube_api import KubeServer
@@ -20,11 +21,13 @@ RECONNECT_SECONDS = 1.0
 async def main() -> None:
     settings, where = Settings(), BusSettings()
     credential = Credential.from_file(where.nats_creds_file) if where.nats_creds_file else None
+    pulse = Pulse(settings.pulse_file)
     async with KubeServer.connect(settings.kubeconfig) as api:
         while True:
+            pulse.beat()
             try:
                 async with connect(where.nats_url, credential, name=f"controller-{settings.cluster}") as bus:
-                    await serve(settings, bus, api, asyncio.Event())
+                    await serve(settings, bus, api, asyncio.Event(), pulse)
             except Unavailable as error:
                 structlog.get_logger().info("bus_waits", why=str(error))
                 await asyncio.sleep(RECONNECT_SECONDS)

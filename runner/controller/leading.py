@@ -7,6 +7,7 @@ long as one request lasts. Nothing depends on it but work done twice: pods are m
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,9 +47,13 @@ class KubeLease:
         """Whether something may be begun now."""
         return self._clock.monotonic() < self._until
 
-    async def stand(self) -> None:
-        """Returns once we lead. Rides out an absent API server. Raises NotFound when the namespace is missing."""
+    async def stand(self, looked: Callable[[], None] = lambda: None) -> None:
+        """Returns once we lead. Rides out an absent API server. Raises NotFound when the namespace is missing.
+
+        `looked` is called before each look at the lease.
+        """
         while True:
+            looked()
             try:
                 if await self._take():
                     log.info("leading", identity=self._identity)

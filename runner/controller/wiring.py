@@ -20,6 +20,7 @@ from runner.controller.pods import slim
 from runner.controller.policy import Rules
 from runner.controller.prepulling import Keeping
 from runner.controller.prepulls import Prepuller, Yard
+from runner.controller.pulse import Pulse
 from runner.controller.settings import Settings
 from runner.controller.wall_keeping import WallKeeper
 from runner.controller.walls import Surroundings
@@ -47,16 +48,18 @@ REST = 2.0
 """After a look, so many times as long as it took: thousands of pods that change at once share looks."""
 
 
-async def serve(settings: Settings, bus: Bus, api: KubeApi, leading: asyncio.Event, clock: Clock | None = None) -> None:
+async def serve(
+    settings: Settings, bus: Bus, api: KubeApi, leading: asyncio.Event, pulse: Pulse, clock: Clock | None = None
+) -> None:
     """Runs until cancelled. `leading` is set while this instance does what is to be done."""
     clock = clock or SystemClock()
     entrypoints = await asyncio.to_thread(_entrypoints, settings)
     lease = KubeLease(api, clock, settings.namespace, settings.identity, settings.lease_seconds)
     try:
         while True:
-            await lease.stand()
+            await lease.stand(pulse.beat)
             try:
-                await apart(Watch(settings, bus, api, entrypoints, lease, clock).lead(leading))
+                await apart(Watch(settings, bus, api, entrypoints, lease, pulse, clock).lead(leading))
             except* LeaseLost:
                 log.warning("lease_lost", identity=settings.identity)
             finally:
@@ -89,9 +92,11 @@ class Watch:
         api: KubeApi,
         entrypoints: dict[str, bytes],
         lease: KubeLease,
+        pulse: Pulse,
         clock: Clock,
     ) -> None:
         self._settings, self._bus, self._api, self._lease, self._clock = settings, bus, api, lease, clock
+        self._pulse = pulse
         self._ask = asyncio.Event()
         around = Surroundings(platform=tuple(settings.egress))
         self._walls = WallKeeper(api, settings.cluster, around, entrypoints)
@@ -157,6 +162,7 @@ class Watch:
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         changed = self._controller.changed
         while True:
+            self._pulse.beat()
             changed.clear()
             began = time.monotonic()
             if self._lease.holds():

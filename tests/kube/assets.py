@@ -59,6 +59,7 @@ SOURCES = {
     "etcd": Source("go.etcd.io/etcd/server/v3", "v3.6.16", "go.etcd.io/etcd/server/v3"),
     "kwok": Source("sigs.k8s.io/kwok", "v0.8.0", "sigs.k8s.io/kwok/cmd/kwok"),
     "helm": Source("helm.sh/helm/v3", "v3.22.0", "helm.sh/helm/v3/cmd/helm"),
+    "docker-compose": Source("github.com/docker/compose/v2", "v2.40.3", "github.com/docker/compose/v2/cmd"),
     **{
         name: _kubernetes(name)
         for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
