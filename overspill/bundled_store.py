@@ -31,7 +31,7 @@ def main() -> None:
     key, secret = settings.credentials_file.read_text().split()
     inner = "".join(f'[{name}]\nkey = "{secrets.token_hex(32)}"\n' for name in SECTIONS)
     (_SCRATCH / "security.toml").write_text(inner)
-    # Its parts are written down on the disk by this address, and a pod that comes back on the disk has another of its own.
+    # The disk remembers its parts by this address; a pod that comes back to the disk has another of its own.
     command = [str(weed()), "mini", f"-dir={settings.data}", "-ip=127.0.0.1", "-ip.bind=0.0.0.0"]
     command += [f"-bucket={settings.bucket}", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0"]
     command += ["-s3.port.lance=0", "-master.telemetry=false"]
