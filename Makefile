@@ -15,10 +15,14 @@ chaos: SEEDS ?= 50
 simulate: SEEDS ?= 10000-109999
 FIRST ?= 0
 
-.PHONY: demo test test-node lint types contracts tests simulate chaos bench up clean lock
+.PHONY: demo kube-demo test test-node lint types contracts tests simulate chaos bench up clean lock
 
 demo: $(VENV)/run.stamp
 	$(BIN)/overspill run examples/demo/build.yaml --no-source
+
+# As root: a real Kubernetes node, the charts, a job in a pod. At a terminal it stays until Ctrl-C, unless EXIT=1.
+kube-demo: $(VENV)/dev.stamp
+	@EXIT=$(EXIT) $(BIN)/python -m tests.node.demo
 
 up: $(VENV)/run.stamp
 	$(BIN)/overspill up

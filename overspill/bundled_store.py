@@ -5,7 +5,6 @@ Its S3 door alone is published; its inner doors take requests signed with keys t
 
 import os
 import secrets
-import socket
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,8 +31,8 @@ def main() -> None:
     key, secret = settings.credentials_file.read_text().split()
     inner = "".join(f'[{name}]\nkey = "{secrets.token_hex(32)}"\n' for name in SECTIONS)
     (_SCRATCH / "security.toml").write_text(inner)
-    here = socket.gethostbyname(socket.gethostname())
-    command = [str(weed()), "mini", f"-dir={settings.data}", f"-ip={here}", "-ip.bind=0.0.0.0"]
+    # The disk remembers its parts by this address; a pod that comes back to the disk has another of its own.
+    command = [str(weed()), "mini", f"-dir={settings.data}", "-ip=127.0.0.1", "-ip.bind=0.0.0.0"]
     command += [f"-bucket={settings.bucket}", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0"]
     command += ["-s3.port.lance=0", "-master.telemetry=false"]
     os.chdir(_SCRATCH)  # where it looks for security.toml

@@ -32,7 +32,8 @@ def end() -> None:
         time.sleep(0.02)  # nothing tells when a killed process has left its group
     for root in _roots():
         for folder, _, _ in os.walk(root, topdown=False):
-            Path(folder).rmdir()
+            with contextlib.suppress(FileNotFoundError):  # the runtime takes its own away meanwhile
+                Path(folder).rmdir()
 
 
 def processes(word: bytes) -> Iterator[int]:

@@ -18,7 +18,7 @@ from deploy.docker import builder
 from overspill.embedded.ports import choose
 from tests.kube import assets
 from tests.kube.control_plane import ControlPlane
-from tests.node import groups, network
+from tests.node import groups, names, network
 from tests.node.runtime import Runtime
 
 NAME = "node-1"
@@ -37,6 +37,7 @@ class Node:
     plane: ControlPlane = field(init=False)
     runtime: Runtime = field(init=False)
     _images: set[str] = field(default_factory=set)
+    _names: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def start(self) -> None:
         binaries = assets.ensure(assets.NODE)
@@ -46,6 +47,7 @@ class Node:
         groups.make()
         self.runtime = Runtime(self.home)
         network.lay(self.runtime.cni, int(self.plane.url.rsplit(":", 1)[1]))
+        self._names.enter_context(names.answering(self.plane.text))
         self.plane.run("containerd", self.runtime.command())
         self.plane.until("containerd", self.runtime.is_ready)
         self.runtime.add_busybox()
@@ -66,6 +68,7 @@ class Node:
 
     def stop(self) -> None:
         """Servers first: nothing may start again what is ended next."""
+        self._names.close()
         self.plane.stop(sparing=("containerd",))
         groups.end()
         self.plane.stop()
@@ -81,7 +84,7 @@ class Node:
         config = self.home / "kubelet.json"
         config.write_text(json.dumps(self._configuration(str(own.certificate), str(own.key))))
         resolver = self.home / "resolv.conf"
-        resolver.write_text("nameserver 10.96.0.10\n")
+        resolver.write_text(f"nameserver {network.HOST}\n")
         return [
             f"--kubeconfig={kubeconfig}",
             f"--config={config}",
@@ -112,7 +115,7 @@ class Node:
             "podLogsDir": str(self.home / "pods"),
             "resolvConf": str(self.home / "resolv.conf"),
             "clusterDomain": "cluster.local",
-            "clusterDNS": ["10.96.0.10"],
+            "clusterDNS": [network.HOST],
             # A tree of our own, on whatever kind of machine: the kubelet may not protect itself there, and need not.
             "cgroupRoot": f"/{groups.ROOT}",
             "cgroupDriver": "cgroupfs",
