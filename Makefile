@@ -7,7 +7,7 @@ COMPILER := $(shell command -v musl-gcc || command -v cc || command -v gcc || co
 ZIG := $(if $(COMPILER),,-r requirements/zig.txt)
 SOURCES := shared services runner overspill
 # pytest-xdist: one worker a core, two at least, so that a hanging test is seen as such.
-WORKERS ?= 2
+WORKERS ?= 3
 
 # make chaos SEEDS=50; FIRST=17 SEEDS=1 plays seed 17 again.
 # make simulate SEEDS=17 plays a history of the simulation again and tells it; SEEDS=0-99999 are run, and told where they break.
