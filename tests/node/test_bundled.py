@@ -70,9 +70,9 @@ def gate() -> Iterator[Gate]:
 
 
 def pods(platform: Platform) -> set[str]:
-    """Who they are: another after a restart."""
+    """Who they are, but for those that are going: another after a restart."""
     found = platform.node.plane.call("GET", f"/api/v1/namespaces/{platform.namespace}/pods")["items"]
-    return {pod["metadata"]["uid"] for pod in found}
+    return {pod["metadata"]["uid"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
 
 @pytest.fixture
