@@ -11,6 +11,7 @@ from typing import Any
 
 from deploy.docker.contents import USER
 from tests.integration.runner.hub import ROOT
+from tests.kube.control_plane import ControlPlane
 from tests.kube.helm import CHARTS, helm
 from tests.node.node import Node
 from tests.node.runtime import BUSYBOX
@@ -123,10 +124,28 @@ class Platform:
 
     def take_away(self) -> None:
         plane = self.node.plane
+        clear(plane, TENANT_NAMESPACE)
         for name in ("edge", "hub"):
             helm("uninstall", name, "--namespace", self.namespace, "--ignore-not-found", kubeconfig=plane.kubeconfig)
-        namespaces = {each["metadata"]["name"] for each in plane.call("GET", "/api/v1/namespaces")["items"]}
-        for namespace in namespaces & {self.namespace, TENANT_NAMESPACE}:
-            plane.call("DELETE", f"/api/v1/namespaces/{namespace}")
+        remove(plane, self.namespace, TENANT_NAMESPACE)
         for claim in _DISKS:
             plane.call("DELETE", f"/api/v1/persistentvolumes/{self.namespace}-{claim}")
+
+
+def clear(plane: ControlPlane, namespace: str) -> None:
+    """Of pods; while their controller is there, since they stay until it has let go of them."""
+    if namespace in _namespaces(plane):
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        plane.call("DELETE", path)
+        plane.until("kube-controller-manager", lambda: not plane.call("GET", path)["items"])
+
+
+def remove(plane: ControlPlane, *namespaces: str) -> None:
+    """And wait until they are gone: one that is going takes nothing new."""
+    for namespace in _namespaces(plane) & set(namespaces):
+        plane.call("DELETE", f"/api/v1/namespaces/{namespace}")
+    plane.until("kube-controller-manager", lambda: not _namespaces(plane) & set(namespaces))
+
+
+def _namespaces(plane: ControlPlane) -> set[str]:
+    return {each["metadata"]["name"] for each in plane.call("GET", "/api/v1/namespaces")["items"]}

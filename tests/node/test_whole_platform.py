@@ -16,7 +16,7 @@ from deploy.docker.contents import USER
 from shared.adapters.kube_api import KubeServer
 from shared.adapters.nats_permissions import SEEDER
 from shared.flow import CLUSTERS
-from shared.kube import NAMESPACE, POD, SECRET, Kind
+from shared.kube import POD, SECRET, Kind
 from shared.parties import controller_party
 from shared.settings import ObjectSettings
 from shared.tenancy import ClusterPool, ClusterRecord
@@ -26,6 +26,7 @@ from tests.integration.runner.hub import CLUSTER, ROOT
 from tests.kube.helm import CHARTS, helm
 from tests.node import edge
 from tests.node.node import Node
+from tests.node.platform import TENANT_NAMESPACE, clear, remove
 from tests.node.runtime import BUSYBOX
 
 VOLUME = Kind("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
@@ -138,6 +139,7 @@ async def test_a_job_goes_from_the_command_line_through_hub_and_edge_to_its_pod_
     )
     assert told.returncode == 0, f"{told.stdout}{told.stderr}\n{logs}"
     assert "hello from a pod" in told.stdout
+    await asyncio.to_thread(clear, node.plane, TENANT_NAMESPACE)
     for name in ("edge", "hub"):
         await asyncio.to_thread(helm, "uninstall", name, "--namespace", namespace, kubeconfig=node.plane.kubeconfig)
-    await kube.delete(NAMESPACE, "overspill-default")
+    await asyncio.to_thread(remove, node.plane, TENANT_NAMESPACE)
