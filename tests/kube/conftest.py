@@ -20,13 +20,10 @@ from tests.kube.edge import ControllerProcess
 from tests.kube.kubelet import Kubelet
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """One worker of pytest-xdist has them all: a second control plane costs more than it saves."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("kube"))
+    if item.path.is_relative_to(Path(__file__).parent):
+        item.add_marker(pytest.mark.xdist_group("kube"))
 
 
 @pytest.fixture(scope="session")
