@@ -14,10 +14,10 @@ from tests.conftest import BusServer
 from tests.e2e.separately import MACHINE, Separately, running
 
 pytestmark = pytest.mark.xdist_group("trace")
+"""All of it looks at one run of everything."""
 
 OF_PODS = {"overspill.pods", "overspill.pods.pending"}
 """Told of Kubernetes clusters alone; this platform has an agent."""
-"""All of it looks at one run of everything."""
 
 STEPS = [{"name": "one", "run": "true"}, {"name": "two", "run": 'echo "$TRACEPARENT"'}]
 CLIENT = "00-{trace}-00f067aa0ba902b7-{flags}"
