@@ -28,7 +28,8 @@ class Kubelet:
         return await self.until(name, lambda pod: pod is not None)
 
     async def until(self, name: str, look: Callable[[Resource | None], bool], kind: Kind = POD) -> Any:
-        selection = Selection(kind, self.namespace, fields=f"metadata.name={name}")
+        namespace = self.namespace if kind.namespaced else None
+        selection = Selection(kind, namespace, fields=f"metadata.name={name}")
         async with (
             asyncio.timeout(PATIENCE_SECONDS),
             contextlib.aclosing(follow(self.api, selection, SystemClock())) as told,
@@ -113,14 +114,7 @@ class Kubelet:
         await self.api.create(path, {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": about})
 
     async def until_namespace_gone(self) -> None:
-        selection = Selection(NAMESPACE, fields=f"metadata.name={self.namespace}")
-        async with (
-            asyncio.timeout(PATIENCE_SECONDS),
-            contextlib.aclosing(follow(self.api, selection, SystemClock())) as told,
-        ):
-            async for each in told:
-                if not each.items if isinstance(each, Listed) else each.type == "DELETED":
-                    return
+        await self.until(self.namespace, lambda found: found is None, NAMESPACE)
 
     async def join(self, name: str, **about: Any) -> None:
         """A node."""

@@ -11,7 +11,7 @@ from shared.adapters.kube_api import KubeServer
 from shared.bus import Headers, Message
 from shared.errors import NotFound
 from shared.flow import ORDERS, Edge, OrderTo
-from shared.kube import NAMESPACE
+from shared.kube import NAMESPACE, Resource
 from shared.requests import WallsAsked, WallsStanding, WallsTold
 from shared.walls import TenantWalls
 from shared.wire import decode, encode
@@ -21,7 +21,7 @@ from tests.kube import control_plane
 from tests.kube.control_plane import ControlPlane
 from tests.kube.edge import ControllerProcess, name_of, succeed
 from tests.kube.helm import CHARTS, helm, resources
-from tests.kube.kubelet import Kubelet
+from tests.kube.kubelet import PATIENCE_SECONDS, Kubelet
 from tests.kube.test_charts import EDGE, KINDS
 
 SPEC = {"name": "build", "steps": [{"run": "make"}]}
@@ -57,11 +57,19 @@ class Hubs:
 
     def __init__(self) -> None:
         self.told = WallsTold()
-        self.heard: list[WallsStanding] = []
+        self._heard: list[WallsStanding] = []
+        self._is_heard = asyncio.Condition()
 
     async def answer(self, message: Message) -> tuple[bytes, Headers]:
-        self.heard += decode(WallsAsked, message.data).standing
+        async with self._is_heard:
+            self._heard += decode(WallsAsked, message.data).standing
+            self._is_heard.notify_all()
         return encode(self.told), {}
+
+    async def until_heard_twice(self) -> None:
+        """Of the tenant: so it had its turn with what was told."""
+        async with asyncio.timeout(PATIENCE_SECONDS), self._is_heard:
+            await self._is_heard.wait_for(lambda: sum(each.tenant == TENANT for each in self._heard) >= 2)
 
 
 async def test_a_deleted_tenant_s_namespace_goes_once_nothing_of_it_runs_and_no_other_does(
@@ -73,17 +81,13 @@ async def test_a_deleted_tenant_s_namespace_goes_once_nothing_of_it_runs_and_no_
     said = Hubs()
     async with hub.bus.serve(Edge.filter(op="walls"), said.answer):
         said.told = WallsTold(gone=[TENANT])
-        async with asyncio.timeout(60):
-            while sum(each.tenant == TENANT for each in said.heard) < 2:
-                await asyncio.sleep(0.05)
+        await said.until_heard_twice()
         assert (await kubelet.api.get(NAMESPACE, kubelet.namespace))["metadata"].get("deletionTimestamp") is None
         await succeed(hub, order)
         await kubelet.end(name)
         await kubelet.until_gone(name)
         await hub.bus.purge(ORDERS, OrderTo.filter(tenant=TENANT))
-        async with asyncio.timeout(60):
-            while await _stays(kubelet.api, kubelet.namespace):
-                await asyncio.sleep(0.05)
+        await kubelet.until(kubelet.namespace, _goes, NAMESPACE)
     assert await _stays(kubelet.api, LEASE)
 
 
@@ -100,23 +104,23 @@ async def test_a_namespace_taken_off_a_tenant_s_record_goes_and_its_others_stay(
     said = Hubs()
     said.told = WallsTold(keep=[TenantWalls(tenant=TENANT, namespaces=[kubelet.namespace])])
     async with hub.bus.serve(Edge.filter(op="walls"), said.answer):
-        async with asyncio.timeout(60):
-            while sum(each.tenant == TENANT for each in said.heard) < 2:
-                await asyncio.sleep(0.05)
+        await said.until_heard_twice()
         assert await _stays(kubelet.api, "taken-off")  # a job of the tenant runs
         await succeed(hub, order)
         await kubelet.end(name)
         await kubelet.until_gone(name)
         await hub.bus.purge(ORDERS, OrderTo.filter(tenant=TENANT))
-        async with asyncio.timeout(60):
-            while await _stays(kubelet.api, "taken-off"):
-                await asyncio.sleep(0.05)
+        await kubelet.until("taken-off", _goes, NAMESPACE)
     assert await _stays(kubelet.api, kubelet.namespace)
 
 
 async def _stays(api: KubeServer, name: str) -> bool:
-    """No controller-manager runs here, which would finish what was deleted."""
     try:
-        return (await api.get(NAMESPACE, name))["metadata"].get("deletionTimestamp") is None
+        return not _goes(await api.get(NAMESPACE, name))
     except NotFound:
         return False
+
+
+def _goes(namespace: Resource | None) -> bool:
+    """No controller-manager runs here, which would finish what was deleted."""
+    return namespace is None or "deletionTimestamp" in namespace["metadata"]

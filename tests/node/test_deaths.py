@@ -3,6 +3,8 @@
 import signal
 from typing import Any
 
+import pytest
+
 from shared.kube import SECRET, Kind
 from shared.lifecycle import Reason
 from tests.integration.runner.hub import Hub
@@ -32,35 +34,21 @@ async def test_a_job_whose_controller_is_killed_ends_as_if_it_lived(
     assert (await hub.kinds(order.job)).count("step-started") == 2
 
 
-async def test_a_job_ends_while_its_kubelet_is_dead(
-    node: Node, hub: Hub, controller: ControllerProcess, pods: Kubelet
+@pytest.mark.parametrize("program", ["kubelet", "kube-apiserver"])
+async def test_a_job_ends_while_a_part_of_kubernetes_is_dead(
+    program: str, node: Node, hub: Hub, controller: ControllerProcess, pods: Kubelet
 ) -> None:
     order = await hub.order(SLOW, "kube")
     await hub.until(order.job, "step-started")
-    node.plane.kill("kubelet")
+    node.plane.kill(program)
     try:
         ended = await hub.ended(order)
         assert ended.outcome == "succeeded", ended
         assert (await hub.log(order.job, 2)).data == b"done\n"
     finally:
-        node.plane.restart("kubelet")
-        node.plane.until("kubelet", node.is_ready)
-    await nothing_is_left(pods, name_of(order))
-
-
-async def test_a_job_ends_while_the_api_server_is_dead(
-    node: Node, hub: Hub, controller: ControllerProcess, pods: Kubelet
-) -> None:
-    order = await hub.order(SLOW, "kube")
-    await hub.until(order.job, "step-started")
-    node.plane.kill("kube-apiserver")
-    try:
-        ended = await hub.ended(order)
-        assert ended.outcome == "succeeded", ended
-        assert (await hub.log(order.job, 2)).data == b"done\n"
-    finally:
-        node.plane.restart("kube-apiserver")
+        node.plane.restart(program)
         node.plane.until_ready()
+        node.plane.until("kubelet", node.is_ready)
     await nothing_is_left(pods, name_of(order))
 
 
