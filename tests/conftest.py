@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from xdist.remote import Producer
 
 from overspill.embedded import nats_server
 from overspill.embedded import object_store as embedded_store
@@ -29,8 +30,14 @@ from shared.credential import Credential
 from shared.ids import random_id
 from shared.parties import Party
 from shared.settings import ObjectSettings
+from tests.sharing import Sharing
 
 START_SECONDS = 30
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    return Sharing(config, log)
 
 
 @dataclass

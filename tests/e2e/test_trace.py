@@ -13,9 +13,6 @@ from tests.collector import Collector, Span, Trace, collecting
 from tests.conftest import BusServer
 from tests.e2e.separately import MACHINE, Separately, running
 
-pytestmark = pytest.mark.xdist_group("trace")
-"""All of it looks at one run of everything."""
-
 OF_PODS = {"overspill.pods", "overspill.pods.pending"}
 """Told of Kubernetes clusters alone; this platform has an agent."""
 

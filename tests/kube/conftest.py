@@ -20,12 +20,6 @@ from tests.kube.edge import ControllerProcess
 from tests.kube.kubelet import Kubelet
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """One worker of pytest-xdist has them all: a second control plane costs more than it saves."""
-    if item.path.is_relative_to(Path(__file__).parent):
-        item.add_marker(pytest.mark.xdist_group("kube"))
-
-
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """etcd and kube-apiserver of the session: nothing acts on what is written there."""
