@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from overspill.cli.output import say
+
+if TYPE_CHECKING:
+    from shared.credential import Credential
 
 identity = typer.Typer(
     help="Keys and credentials of the bus.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -14,12 +17,24 @@ identity = typer.Typer(
 Directory = Annotated[
     Path | None, typer.Option("--identity", help="the directory of keys; default: that of `overspill up`")
 ]
+Out = Annotated[Path | None, typer.Option(help="write it here, readable by you alone; default: print it")]
 
 
 def _directory(given: Path | None) -> Path:
     from overspill.configuration import default_data
 
     return given or default_data(os.environ) / "identity"
+
+
+def _give(credential: "Credential", out: Path | None) -> None:
+    text = credential.to_file_text()
+    if out is None:
+        say(text.rstrip("\n"))
+        return
+    out.unlink(missing_ok=True)
+    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    say(str(out))
 
 
 @identity.command()
@@ -36,7 +51,7 @@ def service(
     *,
     directory: Directory = None,
     days: Annotated[float | None, typer.Option(min=0.001, help="until it expires; default: never")] = None,
-    out: Annotated[Path | None, typer.Option(help="write it here, readable by you alone; default: print it")] = None,
+    out: Out = None,
 ) -> None:
     """Cut a credential with which a service of the tenant submits jobs and follows them."""
     from shared.adapters.identity import Identity
@@ -44,14 +59,25 @@ def service(
 
     seconds = days * 86_400 if days is not None else None
     keys = Identity.load(_directory(directory))
-    text = keys.credential(service_party(tenant), tenant=tenant, expires_seconds=seconds).to_file_text()
-    if out is None:
-        say(text.rstrip("\n"))
-        return
-    out.unlink(missing_ok=True)
-    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    say(str(out))
+    _give(keys.credential(service_party(tenant), tenant=tenant, expires_seconds=seconds), out)
+
+
+@identity.command()
+def hub(
+    service: Annotated[str, typer.Argument(help="gateway, scheduler, cluster-metrics, log-collector or cache")],
+    *,
+    directory: Directory = None,
+    out: Out = None,
+) -> None:
+    """Cut the credential of one of the hub's own services, to run it in a process of its own."""
+    from overspill.complaint import Complaint, Exit
+    from shared.adapters.identity import Identity
+    from shared.parties import HUB_PARTIES
+
+    parties = {party.name: party for party in HUB_PARTIES}
+    if service not in parties:
+        raise Complaint(f"{service!r} is no service of the hub; take one of {', '.join(parties)}", Exit.USAGE)
+    _give(Identity.load(_directory(directory)).credential(parties[service]), out)
 
 
 @identity.command()

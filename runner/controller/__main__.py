@@ -5,13 +5,13 @@ import sys
 
 import structlog
 
-from runner.controller.pulse import Pulse
 from runner.controller.settings import Settings
 from runner.controller.wiring import serve
 from shared.adapters.kube_api import KubeServer
 from shared.adapters.nats_bus import connect
 from shared.credential import Credential
 from shared.errors import Unavailable
+from shared.pulse import Pulse
 from shared.run import run_service
 from shared.settings import BusSettings
 
@@ -21,7 +21,7 @@ RECONNECT_SECONDS = 1.0
 async def main() -> None:
     settings, where = Settings(), BusSettings()
     credential = Credential.from_file(where.nats_creds_file) if where.nats_creds_file else None
-    pulse = Pulse(settings.pulse_file)
+    pulse = Pulse.of_environment()
     async with KubeServer.connect(settings.kubeconfig) as api:
         while True:
             pulse.beat()

@@ -27,7 +27,6 @@ class Settings(BaseSettings):
     kubeconfig: Path | None = Field(default=None, description="absent: the service account of the pod it runs in")
     identity: str = Field(default_factory=socket.gethostname, description="of this instance, in the lease")
     namespace: str = Field(default_factory=_own_namespace, description="where the controllers' lease is")
-    pulse_file: Path | None = Field(default=None, description="touched while it goes on, for probes")
     lease_seconds: float = Field(default=6.0, gt=0, description="after so long without a word another instance leads")
 
     step_ctl_image: str = Field(default=f"overspill/step-ctl:{VERSION}", description="of the first container of a pod")

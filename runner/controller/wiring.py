@@ -20,7 +20,6 @@ from runner.controller.pods import slim
 from runner.controller.policy import Rules
 from runner.controller.prepulling import Keeping
 from runner.controller.prepulls import Prepuller, Yard
-from runner.controller.pulse import Pulse
 from runner.controller.settings import Settings
 from runner.controller.wall_keeping import WallKeeper
 from runner.controller.walls import Surroundings
@@ -35,6 +34,7 @@ from shared.flow import DesiredAt, Edge
 from shared.kube import POD, KubeApi
 from shared.kube_following import Selection, follow
 from shared.pods import KUBE
+from shared.pulse import Pulse
 from shared.run import first_error
 from shared.wire import decode
 

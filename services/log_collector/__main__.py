@@ -8,6 +8,7 @@ from services.log_collector.wiring import serve
 from shared.adapters.nats_bus import connect
 from shared.adapters.s3_objects import S3Objects
 from shared.credential import Credential
+from shared.pulse import Pulse
 from shared.run import run_service
 from shared.settings import BusSettings, ObjectSettings
 
@@ -19,7 +20,7 @@ async def main() -> None:
         connect(where.nats_url, credential, name="log-collector") as bus,
         S3Objects.connect(ObjectSettings()) as objects,
     ):
-        await serve(Settings(), bus, objects, asyncio.Event())
+        await serve(Settings(), bus, objects, asyncio.Event(), pulse=Pulse.of_environment())
 
 
 if __name__ == "__main__":

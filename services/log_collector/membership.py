@@ -24,8 +24,10 @@ class Membership:
         self._revision: int | None = None
         self.members: frozenset[str] = frozenset()
 
-    async def hold(self, on_change: Callable[[], Awaitable[None]]) -> None:
-        """Never ends. While the bus is away nothing changes: who reads twice harms nobody."""
+    async def hold(self, on_change: Callable[[], Awaitable[None]], beat: Callable[[], None]) -> None:
+        """Never ends; beats each time it has looked. While the bus is away nothing changes: who reads twice harms
+        nobody.
+        """
         while True:
             try:
                 await self._renew()
@@ -37,6 +39,7 @@ class Membership:
                     self.members = members
                     log.info("log_collectors", members=sorted(members))
                     await on_change()
+            beat()
             # A lapsed key makes no event: who is gone shows only by looking.
             await asyncio.sleep(self._ttl_seconds / 3)
 

@@ -15,6 +15,7 @@ from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.health import healthy
 from shared.objects import Objects
+from shared.pulse import Pulse
 
 log = structlog.get_logger()
 
@@ -22,17 +23,22 @@ QUEUE = "log-collector"
 
 
 async def serve(
-    settings: Settings, bus: Bus, objects: Objects, ready: asyncio.Event, clock: Clock | None = None
+    settings: Settings,
+    bus: Bus,
+    objects: Objects,
+    ready: asyncio.Event,
+    clock: Clock | None = None,
+    pulse: Pulse | None = None,
 ) -> None:
     """Runs until cancelled. `ready` is set once its partitions are read and questions are answered."""
-    clock = clock or SystemClock()
+    clock, pulse = clock or SystemClock(), pulse or Pulse(None)
     store = PartStore(objects, clock)
     membership = Membership(bus, settings.instance, settings.member_ttl_seconds)
     async with asyncio.TaskGroup() as tasks:
         logs = ActiveLogs(settings, store, clock, tasks)
         collector = Collector(settings, bus, logs, membership, tasks)
         desk = Desk(settings, bus, logs, store, collector, clock)
-        tasks.create_task(membership.hold(collector.share))
+        tasks.create_task(membership.hold(collector.share, pulse.beat))
         tasks.create_task(collector.keep())
         async with AsyncExitStack() as stack:
             for subject, responder in desk.own_subjects():

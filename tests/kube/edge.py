@@ -39,9 +39,15 @@ datetime.datetime = Skewed
 """
 
 
+def _variable(setting: str) -> str:
+    return setting if setting.startswith("OVERSPILL_") else f"OVERSPILL_CONTROLLER_{setting}"
+
+
 @dataclass
 class ControllerProcess:
-    """`python -m runner.controller`, as an identity of its own. `environment`: settings, without their prefix."""
+    """`python -m runner.controller`, as an identity of its own. `environment`: settings, without their prefix, and
+    others by their whole names.
+    """
 
     bus: Bus
     kubeconfig: Path
@@ -81,7 +87,7 @@ class ControllerProcess:
             "PYTHONPATH": f"{self._clock()}:{ROOT}",
             "OVERSPILL_NATS_URL": self.bus.url,
             "OVERSPILL_NATS_CREDS_FILE": str(creds),
-            **{f"OVERSPILL_CONTROLLER_{name}": value for name, value in (settings | self.environment).items()},
+            **{_variable(name): value for name, value in (settings | self.environment).items()},
             **({CRASH_AT: f"{self.dies_at}:1"} if self.dies_at else {}),
         }
         with (self.home / "controller.err").open("ab") as errors:

@@ -27,7 +27,7 @@ TRACED = ("--set=telemetry.endpoint=http://collector:4318,telemetry.sampleRatio=
 BUNDLED = ("--set=nats.bundled.enabled=true,s3.bundled.enabled=true",)
 CASES = {
     "overspill-bundled": ("overspill", BUNDLED),
-    "overspill-bundled-three": ("overspill", (*BUNDLED, "--set=nats.bundled.replicas=3")),
+    "overspill-bundled-three": ("overspill", (*BUNDLED, "--set=nats.bundled.replicas=3,collectors.replicas=2")),
     "overspill": ("overspill", HUB),
     "overspill-all": (
         "overspill",
@@ -36,6 +36,7 @@ CASES = {
             "--set=s3.publicUrl=https://s3.example.org,hosts={ci.example.org},pullSecrets={registry}",
             "--set=serviceMonitor.enabled=true,serviceMonitor.selector.app=collector,storage.className=fast",
             "--set=settings.OVERSPILL_SCHEDULER_FENCE_SECONDS=60,nodeSelector.disk=ssd,disruptionBudget.maxUnavailable=0",
+            "--set=collectors.autoscaling.enabled=true,collectors.autoscaling.maxReplicas=6",
         ),
     ),
     "overspill-edge": ("overspill-edge", EDGE),
@@ -55,6 +56,7 @@ KINDS = {
         "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
     ),
     "Deployment": Kind("apps/v1", "Deployment", "deployments"),
+    "HorizontalPodAutoscaler": Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
     "Job": Kind("batch/v1", "Job", "jobs"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     "PodDisruptionBudget": Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
@@ -108,6 +110,7 @@ async def test_a_real_api_server_takes_it(api_server: ControlPlane, kube: KubeSe
         ("overspill", (*BUNDLED, "--set=nats.bundled.enabled=false"), "/nats/url"),
         ("overspill", (*HUB, "--set=token.secret="), "/token/secret"),
         ("overspill", (*HUB, "--set=storge.size=1Gi"), "storge"),
+        ("overspill", (*HUB, "--set=collectors.replicas=64"), "/collectors/replicas"),
         ("overspill-edge", (), "/bus/url"),
         ("overspill-edge", ("--set=bus.url=nats://b:4222,bus.credentialSecret=s,cluster=My Cluster",), "/cluster"),
         ("overspill-edge", (*EDGE, "--set=replicas=0"), "/replicas"),

@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 
-from runner.controller.pulse import STALE_SECONDS
 from shared.adapters.identity import Identity
+from shared.pulse import STALE_SECONDS, VARIABLE
 from tests.conftest import BusServer
 from tests.integration.runner.hub import PATIENCE_SECONDS, ROOT
 from tests.kube.edge import ControllerProcess
 from tests.kube.helm import resources, template
 from tests.kube.test_charts import EDGE
 
-PULSE = "OVERSPILL_CONTROLLER_PULSE_FILE"
 Controllers = Callable[..., ControllerProcess]
 
 
@@ -43,7 +42,7 @@ def unheard(fresh_bus_server: BusServer, tmp_path: Path) -> Iterator[ControllerP
     """A controller whose bus nobody serves."""
     bus = AbsentBus(fresh_bus_server.identity)
     one = ControllerProcess(
-        bus, _no_cluster(tmp_path), "lease", tmp_path / "one", environment={"PULSE_FILE": str(tmp_path / "pulse")}
+        bus, _no_cluster(tmp_path), "lease", tmp_path / "one", environment={VARIABLE: str(tmp_path / "pulse")}
     )
     yield one.start()
     one.signal(signal.SIGKILL)
@@ -62,7 +61,7 @@ def _no_cluster(folder: Path) -> Path:
 def probe(container: dict[str, Any], kind: str, file: Path) -> "subprocess.CompletedProcess[str]":
     python, *words = container[kind]["exec"]["command"]
     assert python == "python3"
-    environment = {**os.environ, PULSE: str(file), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, VARIABLE: str(file), "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
 
 
@@ -78,8 +77,8 @@ async def until_touched(file: Path) -> None:
 async def test_who_leads_and_who_stands_by_pass_and_who_stands_still_does_not(
     controllers: Controllers, container: dict[str, Any], tmp_path: Path
 ) -> None:
-    one = controllers("one", PULSE_FILE=str(tmp_path / "one.pulse"))
-    two = controllers("two", PULSE_FILE=str(tmp_path / "two.pulse"))
+    one = controllers("one", **{VARIABLE: str(tmp_path / "one.pulse")})
+    two = controllers("two", **{VARIABLE: str(tmp_path / "two.pulse")})
     for each, file in ((one, tmp_path / "one.pulse"), (two, tmp_path / "two.pulse")):
         await until_touched(file)
         assert probe(container, "livenessProbe", file).returncode == 0
@@ -109,5 +108,5 @@ def test_who_has_not_begun_is_not_started(container: dict[str, Any], tmp_path: P
 
 
 def test_the_probed_file_is_where_the_container_may_write(container: dict[str, Any]) -> None:
-    (file,) = [Path(each["value"]) for each in container["env"] if each["name"] == PULSE]
+    (file,) = [Path(each["value"]) for each in container["env"] if each["name"] == VARIABLE]
     assert str(file.parent) in [each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")]

@@ -34,6 +34,7 @@ HUB_AFTER = {
     "podLabels.round": "two",
     "nats.bundled.resources.requests.memory": "200Mi",
     "s3.bundled.resources.requests.memory": "200Mi",
+    "collectors.replicas": "1",
 }
 EDGE_AFTER = {"podLabels.round": "two"}
 PATIENCE_SECONDS = 120

@@ -65,3 +65,30 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "token.secret" -}}
 {{- .Values.token.secret | default (printf "%s-token" .Release.Name) -}}
 {{- end }}
+{{- define "collectors.name" -}}
+{{ .Release.Name }}-log-collector
+{{- end }}
+{{- define "collectors.selector" -}}
+app.kubernetes.io/name: overspill-log-collector
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+{{- define "collectors.labels" -}}
+{{ include "collectors.selector" . }}
+{{ include "hub.labelsBeside" . }}
+{{- end }}
+{{- define "s3.environment" -}}
+- {name: OVERSPILL_S3_URL, value: {{ include "s3.url" . | quote }}}
+{{- with .Values.s3.publicUrl }}
+- {name: OVERSPILL_S3_PUBLIC_URL, value: {{ . | quote }}}
+{{- end }}
+- {name: OVERSPILL_S3_BUCKET, value: {{ .Values.s3.bucket | quote }}}
+- {name: OVERSPILL_S3_REGION, value: {{ .Values.s3.region | quote }}}
+- {name: OVERSPILL_S3_CREDENTIALS_FILE, value: /overspill/s3/{{ .Values.s3.bundled.enabled | ternary "credentials" .Values.s3.credentialsKey }}}
+{{- end }}
+{{- define "telemetry.environment" -}}
+{{- with .Values.telemetry }}{{ if .endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .sampleRatio | quote }}}
+- {name: OTEL_METRIC_EXPORT_INTERVAL, value: {{ .intervalMilliseconds | int | quote }}}
+{{- end }}{{ end }}
+{{- end }}

@@ -1,4 +1,4 @@
-"""That the controller goes on: its loops touch a file, and `python -m runner.controller.pulse` judges the file's age.
+"""That a process goes on: its loops touch a file, and `python -m shared.pulse` judges the file's age.
 
 The probe of who opens no port. It imports nothing: it is run every few seconds.
 """
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+VARIABLE = "OVERSPILL_PULSE_FILE"
 STALE_SECONDS = 90.0
 """More than any loop waits for an answer of the bus or of the API server: an outage of either is no reason to die."""
 
@@ -18,6 +19,12 @@ class Pulse:
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
+    @classmethod
+    def of_environment(cls) -> "Pulse":
+        """`OVERSPILL_PULSE_FILE` names the file."""
+        named = os.environ.get(VARIABLE)
+        return cls(Path(named) if named else None)
+
     def beat(self) -> None:
         if self._file is not None:
             self._file.touch()
@@ -25,12 +32,12 @@ class Pulse:
 
 def main() -> str | None:
     """What is wrong, if anything."""
-    file = Path(os.environ["OVERSPILL_CONTROLLER_PULSE_FILE"])
+    file = Path(os.environ[VARIABLE])
     try:
         age = time.time() - file.stat().st_mtime
     except FileNotFoundError:
-        return "the controller has not begun"
-    return f"the controller's loops stand still for {age:.0f} s" if age > STALE_SECONDS else None
+        return "it has not begun"
+    return f"its loops stand still for {age:.0f} s" if age > STALE_SECONDS else None
 
 
 if __name__ == "__main__":
