@@ -35,6 +35,7 @@ HUB_AFTER = {
     "nats.bundled.resources.requests.memory": "200Mi",
     "s3.bundled.resources.requests.memory": "200Mi",
     "collectors.replicas": "1",
+    "collectors.resources.requests.cpu": "50m",
 }
 EDGE_AFTER = {"podLabels.round": "two"}
 PATIENCE_SECONDS = 120
