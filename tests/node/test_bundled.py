@@ -33,6 +33,7 @@ steps:
 HUB_AFTER = {
     "podLabels.round": "two",
     "nats.bundled.resources.requests.memory": "200Mi",
+    "nats.bundled.resources.requests.cpu": "150m",
     "s3.bundled.resources.requests.memory": "200Mi",
     "collectors.replicas": "1",
     "collectors.resources.requests.cpu": "50m",
