@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.protocol.attempt import Attempt
-from runner.step_ctl.policy import Outputs, spans, step_ended, step_facts, verdict
+from runner.step_ctl.policy import Outputs, ended_while_keeping, spans, step_ended, step_facts, verdict
 from runner.step_ctl.reading import ExitRecord, Seen, StepSeen, parse_exit
 from shared.requests import Grant
 from shared.spec import JobSpec
@@ -165,3 +165,49 @@ def test_time_is_split_into_ours_and_the_users() -> None:
         for s in (split.prepare_seconds, split.handover_seconds, split.user_seconds, split.finish_seconds)
     ]
     assert nanoseconds == [100, 150, 2000, 50]
+
+
+@pytest.mark.parametrize(
+    ("failed", "why"),
+    [
+        (FAILED, "step 1 exited with 3"),
+        (ended(1, "signaled", "failed", 139, signal=11), "step 1 was ended by signal 11"),
+        (ended(1, "timed_out", "failed", 143, killed_for="timeout"), "step 1 took longer than its timeout"),
+        (ended(1, "exited", "failed", 1, message="no such file: go"), "no such file: go"),
+    ],
+)
+def test_a_failed_job_says_what_its_step_did(failed: StepSeen, why: str) -> None:
+    result = verdict(Seen((failed,), "failed"), ATTEMPT)
+    assert result is not None
+    assert (result.message, result.step) == (why, 1)
+
+
+@pytest.mark.parametrize(
+    ("cancel", "outcome", "message"),
+    [
+        ("cancel", "cancelled", "ended while artifacts were stored"),
+        ("timeout", "timed_out", "the job took longer than its timeout of 60 s; ended while artifacts were stored"),
+        (None, "cancelled", "ended while artifacts were stored"),
+    ],
+)
+def test_who_is_ended_while_artifacts_are_stored_has_not_succeeded(
+    cancel: str | None, outcome: str, message: str
+) -> None:
+    good = verdict(Seen((ended(),), "ok"), ATTEMPT)
+    assert good is not None
+    told = ended_while_keeping(Seen((ended(),), "ok", cancel), ATTEMPT, good)
+    assert (told.outcome, told.message, told.exit_code) == (outcome, message, 0)
+
+
+def test_who_is_ended_while_a_failed_jobs_artifacts_are_stored_has_failed_all_the_same() -> None:
+    bad = verdict(Seen((FAILED,), "failed"), ATTEMPT)
+    assert bad is not None
+    assert ended_while_keeping(Seen((FAILED,), "failed", "cancel"), ATTEMPT, bad) is bad
+
+
+def test_a_step_is_told_as_started_then_as_ready_and_as_ended_only_once_it_is() -> None:
+    seen = StepSeen(1, started_unix_ns=5, ready_unix_ns=9)
+    facts = list(step_facts(GRANT, ["x"], seen))
+    assert [(type(fact).__name__, fact.at_unix_ns) for fact in facts] == [("StepStarted", 5), ("StepReady", 9)]
+    assert step_ended(GRANT, ["x"], seen, Outputs({})) is None
+    assert not list(step_facts(GRANT, ["x"], StepSeen(1)))
