@@ -70,6 +70,7 @@ class Laying:
             log_limit_bytes=self.log_limit_bytes,
             # Since when, nobody knows yet: step-ctl makes the first contact.
             fence=Fence(directory.contact, None, order.fence_seconds) if order.on_lost == "rerun-fenced" else None,
+            users=True,
         )
 
     def _assignment(self, order: Order, grant: Grant, began: Began) -> Assignment:

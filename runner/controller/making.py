@@ -196,6 +196,7 @@ def objects(order: Order, grant: Grant, site: Site, accepted_unix_ns: int) -> Ma
         log_limit_bytes=site.log_limit_bytes,
         # Since when, nobody knows yet: step-ctl makes the first contact.
         fence=Fence(directory.contact, None, order.fence_seconds) if order.on_lost == "rerun-fenced" else None,
+        users=True,
     )
     files = layout(grant.spec, Whose(order.tenant, order.job, order.epoch, plan.traceparent), place)
     assignment = Assignment(

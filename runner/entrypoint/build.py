@@ -102,11 +102,16 @@ def _compile(arch: str, compiler: Compiler, target: Path) -> None:
         command = [*compiler.command, *FLAGS, *compiler.flags, *WARNINGS, "-o", str(built), *units]
         done = subprocess.run(command, check=False, cwd=SOURCES, capture_output=True, text=True, errors="replace")  # noqa: S603
         if done.returncode != 0:
-            errors = [line.strip() for line in done.stderr.splitlines() if "error" in line.lower()]
-            why = errors[0] if errors else f"exit {done.returncode}"
-            raise BuildFailed(arch=arch, compiler=" ".join(compiler.command), why=why)
+            raise BuildFailed(arch=arch, compiler=" ".join(compiler.command), why=_why(done.stderr, done.returncode))
         built.chmod(0o755)
         built.replace(target)
+
+
+def _why(told: str, code: int) -> str:
+    lines = [line.strip() for line in told.splitlines()]
+    if any("ProcessFdQuotaExceeded" in line for line in lines):
+        return "zig may not open enough files; raise the limit (ulimit -n 4096, docker build --ulimit nofile=4096:4096)"
+    return next((line for line in lines if "error" in line.lower()), f"exit {code}")
 
 
 def _find_or_build(arch: str, compilers: Iterator[Compiler], cache_dir: Path | None) -> Path:

@@ -60,6 +60,10 @@ static void take(struct config *c, const char *path, const char *key, const char
         if (c->cgroup_count == CGROUPS_MAX) give_up("%s: more than %d cgroups", path, CGROUPS_MAX);
         c->cgroups[c->cgroup_count++] = value;
     }
+    if (strcmp(key, "share") == 0) {
+        if (c->share_count == SHARES_MAX) give_up("%s: more than %d paths to share", path, SHARES_MAX);
+        c->shares[c->share_count++] = value;
+    }
 }
 
 void config_read(int step, struct config *out) {

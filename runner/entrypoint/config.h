@@ -10,6 +10,7 @@
 #define STEP_MAX 999    /* numbers have three digits */
 #define NEXT_FINISH 0   /* 000 is the platform's own log, so nothing posts on to it */
 #define CGROUPS_MAX 16  /* v1 has a dozen controllers */
+#define SHARES_MAX 16
 
 enum mode { FOREGROUND, BACKGROUND };
 enum condition { IF_SUCCESS, IF_FAILURE, IF_ALWAYS };
@@ -23,6 +24,8 @@ struct config {
     int next; /* a step's number or NEXT_FINISH */
     const char *cgroups[CGROUPS_MAX];
     size_t cgroup_count;
+    const char *shares[SHARES_MAX];
+    size_t share_count;
     struct blob text; /* what the strings point into */
 };
 

@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "complain.h"
 #include "crash.h"
+#include "share.h"
 #include "step.h"
 
 #define CLAIM_TRIES 50
@@ -240,6 +241,7 @@ static void take_turn(struct run *r, struct turn_of *turn) {
     if (r->shared) tell_kubelet(turn->step);
     crash_point("entrypoint.after-turn-before-start", getpid());
     step_run(r, turn->step, turn->config, &outcome, post_on, turn);
+    share(turn->config); /* before its end is known: whoever stores artifacts begins by that */
     crash_point("entrypoint.after-command-before-exit", getpid());
     if (strcmp(outcome.state, "cancelled") == 0) outcome.killed_for = cancel_reason(r);
     turn->failed |= record_exit(turn->step, turn->config, &outcome);

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.protocol.directory import PROTOCOL, AttemptDir
+from runner.protocol.sharing import shared_paths
 from shared.errors import Rejected
 from shared.ids import Epoch, JobId, TenantId
 from shared.job_spans import step_context
@@ -51,6 +52,8 @@ class Place:
     log_limit_bytes: int = 0
     cgroups: Mapping[int, Sequence[Path]] = field(default_factory=dict)
     fence: Fence | None = None
+    users: bool = False
+    """Steps and step-ctl may be different users, with the directory's group in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,7 @@ def _config(spec: JobSpec, number: int, step: Step, place: Place) -> bytes:
         ("log_limit_bytes", place.log_limit_bytes),
         ("next", "finish" if last else f"{number + 1:03d}"),
         *(("cgroup", path) for path in place.cgroups.get(number, ())),
+        *(("share", path) for path in (shared_paths(spec, place.directory.work.name) if place.users else ())),
     ]
     return "".join(f"{key} {value}\n" for key, value in pairs).encode()
 

@@ -84,7 +84,7 @@ def _beginning(pattern: str) -> Path:
 def find(workspace: Path, patterns: Sequence[str]) -> Matches:
     """Files and links that match; a directory stands for everything below it. Blocking.
 
-    Raises ArtifactTooLarge past MAX_FILES.
+    Raises ArtifactTooLarge past MAX_FILES; OSError for a directory that matches and can't be read.
     """
     root = workspace.resolve()
     found: set[Path] = set()
@@ -95,8 +95,15 @@ def find(workspace: Path, patterns: Sequence[str]) -> Matches:
             left_out.append(f"{begin} leads out of the workspace")
             continue
         expression = _translate(pattern)
-        for path in _walk(root, begin):
-            if any(expression.fullmatch(str(Path(*path.parts[:depth]))) for depth in range(1, len(path.parts) + 1)):
+        for path, closed in _walk(root, begin):
+            matches = any(
+                expression.fullmatch(str(Path(*path.parts[:depth]))) for depth in range(1, len(path.parts) + 1)
+            )
+            if closed is not None:
+                if matches:
+                    raise closed
+                left_out.append(f"{path} can't be looked into: {closed.strerror}")
+            elif matches:
                 found.add(path)
                 if len(found) > MAX_FILES:
                     raise ArtifactTooLarge(name=pattern, why=f"more than {MAX_FILES} files match")
@@ -105,15 +112,19 @@ def find(workspace: Path, patterns: Sequence[str]) -> Matches:
     return Matches(tuple(sorted(inside)), tuple(left_out))
 
 
-def _walk(root: Path, begin: Path) -> Iterator[Path]:
-    top = root / begin
-    for where, directories, files in os.walk(top):
+def _walk(root: Path, begin: Path) -> Iterator[tuple[Path, OSError | None]]:
+    """Files and links; and directories that may not be read, with why."""
+    closed: list[OSError] = []
+    for where, directories, files in os.walk(root / begin, onerror=closed.append):
         here = Path(where).relative_to(root)
         links = [name for name in directories if (Path(where) / name).is_symlink()]
         for name in (*files, *links):
             path = here / name
             if (root / path).is_file() or (root / path).is_symlink():
-                yield path
+                yield path, None
+    for error in closed:
+        if isinstance(error, PermissionError):
+            yield Path(error.filename).relative_to(root), error
 
 
 def _stays_inside(root: Path, path: Path) -> bool:

@@ -177,7 +177,9 @@ async def _fetch_git(source: GitSource, directory: AttemptDir, attempt: Attempt,
     }
 
     async def git(*words: str) -> None:
-        command = ["git", "-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main", *words]
+        # In a pod the workspace may be of another user: whichever container was first made it.
+        settings = ("safe.directory=*", "advice.detachedHead=false", "init.defaultBranch=main")
+        command = ["git", *(word for setting in settings for word in ("-c", setting)), *words]
         code, last = await run_guarded(command, directory.work, environment, attempt.entrypoint, platform.write)
         if code != 0:
             raise SourceUnusable(why=f"git {words[0]}: {last or f'exit {code}'}")

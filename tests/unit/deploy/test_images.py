@@ -67,7 +67,9 @@ def test_the_dockerfile_makes_what_the_page_says(kind: str) -> None:
     assert (f"COPY --from=entrypoints {ENTRYPOINTS}" in files) == contents.entrypoints
     for name, value in contents.environment.items():
         assert f"{name}={value}" in stages[kind]
+    assert (f"FROM run-git AS {kind}" in DOCKERFILE) == contents.has_git
     assert f"USER {USER}:{USER}" in stages["run"]
+    assert stages["run-git"].endswith(f"USER {USER}:{USER}\n\n")
     for name, value in ENVIRONMENT.items():
         assert f"{name}={value}" in stages["run"]
 

@@ -84,6 +84,15 @@ def test_a_compiler_that_can_not_link_makes_way_for_the_next(tmp_path: Path, mon
         build.binary(cache_dir=tmp_path)
 
 
+def test_a_limit_of_open_files_that_zig_reaches_is_named_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = "echo 'error: sub-compilation failed\nnote: failed to spawn: ProcessFdQuotaExceeded' >&2; exit 1"
+    monkeypatch.setattr(build, "_compilers", lambda _: iter([build.Compiler(("/bin/sh", "-c", says), "zig")]))
+    with pytest.raises(build.BuildFailed, match="--ulimit nofile=4096:4096"):
+        build.binary(cache_dir=tmp_path)
+
+
 @pytest.mark.slow
 @needs_zig
 @pytest.mark.parametrize("arch", ["x86_64", "aarch64"])

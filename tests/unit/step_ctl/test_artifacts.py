@@ -1,5 +1,6 @@
 """Which files an artifact is."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,21 @@ def test_nothing_outside_gets_in(workspace: Path) -> None:
     matches = find(workspace, ["out/*", "out", "file", "inner"])
     assert [str(path) for path in matches.paths] == ["inner"]
     assert len(matches.left_out) == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_what_may_not_be_read_is_never_silently_missing(workspace: Path) -> None:
+    closed = workspace / "dist/sub"
+    closed.chmod(0o700)
+    for path in (workspace, *workspace.parents):
+        path.chmod(path.stat().st_mode | 0o055)
+    os.seteuid(65532)
+    try:
+        assert find(workspace, ["**/*.whl"]).left_out == ("dist/sub can't be looked into: Permission denied",)
+        with pytest.raises(PermissionError):
+            find(workspace, ["dist"])
+    finally:
+        os.seteuid(0)
 
 
 def test_the_same_files_make_the_same_bytes(workspace: Path, tmp_path: Path) -> None:
