@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.docker import python
+from deploy.docker import git, python
+from deploy.docker.failing import BuildFailed
 from deploy.docker.contents import CONTENTS, ENTRYPOINTS, ENVIRONMENT, HOME, USER, Contents
 from deploy.docker.lock import LOCK, select
 from deploy.docker.oci import ARCHITECTURES, Image
@@ -23,11 +24,7 @@ from shared.version import VERSION
 _SOURCE = Path(__file__).parents[2]
 _ELF = b"\x7fELF"
 _LAYOUT = 2
-"""Another number makes all layers anew: for when this file or python.py lays them out differently."""
-
-
-class BuildFailed(Exception):
-    """What could not be made; the message is the tool's own."""
+"""Another number makes all layers anew: for when this file, git.py or python.py lays them out differently."""
 
 
 def image(kind: str, name: str | None = None) -> Image:
@@ -45,6 +42,8 @@ def image(kind: str, name: str | None = None) -> Image:
         wheels,
         _layer("sources", _state_of(contents), lambda root: _sources(root, contents)),
     )
+    if contents.has_git:
+        layers += (_layer("git", git.version(), lambda root: git.lay(root, base)),)
     if contents.has_shell:
         layers += (_layer("shell", str(shutil.which("busybox")), _shell),)
     return Image(
@@ -72,12 +71,7 @@ def _wheels(root: Path, requirements: str, base: Path) -> None:
     for program in (target / "bin").glob("*"):
         if program.read_bytes()[:4] != _ELF:
             program.unlink()  # it starts with this machine's Python, which is not the image's
-    shutil.copytree(base / "usr/lib", scratch := root / ".have", symlinks=True)
-    python.add_libraries(root, target.rglob("*.so*"))
-    for library in (root / "usr/lib").glob("*") if (root / "usr/lib").is_dir() else ():
-        if (scratch / library.name).exists():
-            library.unlink()
-    shutil.rmtree(scratch)
+    python.add_libraries(root, target.rglob("*.so*"), base)
     python.compile_all(target, root)
 
 
@@ -98,7 +92,7 @@ def _shell(root: Path) -> None:
     """Debian's busybox-static, where the Docker image has what its base brings."""
     program = shutil.which("busybox")
     if program is None:
-        raise BuildFailed("an image in which steps run needs a shell: apt-get install busybox-static")
+        raise BuildFailed("an image in which steps or git run needs a shell: apt-get install busybox-static")
     folder = root / "usr/bin"
     folder.mkdir(parents=True)
     (root / "bin").symlink_to("usr/bin")

@@ -47,7 +47,9 @@ class Contents:
     entrypoints: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     has_shell: bool = False
-    """Steps run in it."""
+    """Steps run in it, or git, whose submodules are a script."""
+    has_git: bool = False
+    """Sources are fetched in it."""
 
 
 CONTENTS = {
@@ -55,6 +57,8 @@ CONTENTS = {
         sources=("shared", "runner"),
         command=("python3", "-m", "runner.step_ctl"),
         entrypoints=True,
+        has_shell=True,
+        has_git=True,
         wheels=frozenset(
             {
                 "annotated-types",
@@ -93,6 +97,7 @@ CONTENTS = {
             "OVERSPILL_WEED": f"{HOME}/bin/weed",
         },
         has_shell=True,
+        has_git=True,
     ),
 }
 """By name. `one-machine` is `services` with the embedded bus and object store beside it, for compose.yaml."""

@@ -60,8 +60,8 @@ def _skeleton(root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
 
 
-def add_libraries(root: Path, programs: Iterable[Path]) -> None:
-    """Beside the loader's own: where it looks without being told."""
+def add_libraries(root: Path, programs: Iterable[Path], base: Path | None = None) -> None:
+    """Beside the loader's own: where it looks without being told. But for those that `base`, a layer below, has."""
     for program in programs:
         for library in needs(program) or ():
             into = (
@@ -71,7 +71,8 @@ def add_libraries(root: Path, programs: Iterable[Path]) -> None:
             )
             if "ld-linux" not in library.name:
                 into = root / "usr/lib" / library.name
-            if not into.exists() and root not in library.parents:
+            is_below = base is not None and (base / into.relative_to(root)).exists()
+            if not into.exists() and not is_below and root not in library.parents:
                 into.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(library.resolve(), into)
 
