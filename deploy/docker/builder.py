@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.docker import git, python
-from deploy.docker.failing import BuildFailed
 from deploy.docker.contents import CONTENTS, ENTRYPOINTS, ENVIRONMENT, HOME, USER, Contents
+from deploy.docker.failing import BuildFailed
 from deploy.docker.lock import LOCK, select
 from deploy.docker.oci import ARCHITECTURES, Image
 from runner.entrypoint.build import release_binary

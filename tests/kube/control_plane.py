@@ -168,17 +168,17 @@ class ControlPlane:
         """As the cluster's admin. Raises urllib.error.HTTPError."""
         return json.loads(self._raw(method, path, body))
 
-    def text(self, path: str) -> str:
-        """Of what is no JSON, as a log."""
-        return self._raw("GET", path).decode()
+    def text(self, path: str, server: str = "") -> str:
+        """Of what is no JSON, as a log. `server`: another than the API server."""
+        return self._raw("GET", path, server=server).decode()
 
-    def _raw(self, method: str, path: str, body: Any = None) -> bytes:
+    def _raw(self, method: str, path: str, body: Any = None, server: str = "") -> bytes:
         admin = self.home / "pki" / "admin"
         context = ssl.create_default_context(cafile=str(self.authority.file))
         context.load_cert_chain(admin.with_suffix(".crt"), admin.with_suffix(".key"))
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.url + path, method=method, data=data, headers={"Content-Type": "application/json"}
+            (server or self.url) + path, method=method, data=data, headers={"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, context=context, timeout=10) as answer:
             return bytes(answer.read())

@@ -47,6 +47,8 @@ CASES = {
             '--set-json=builds.egress=[{"cidr":"10.0.0.7/32","ports":[4222,8333]}]',
             '--set-json=networkPolicy.egress=[{"to":[{"ipBlock":{"cidr":"10.0.0.0/8"}}]}]',
             "--set=builds.architecture=arm64,settings.unschedulableSeconds=300,pullSecrets={registry}",
+            "--set=prepull.images=5,prepull.nodeSelector.pool=fixed",
+            '--set-json=prepull.tolerations=[{"key":"builds","operator":"Exists"}]',
         ),
     ),
 }
@@ -60,6 +62,7 @@ KINDS = {
     "Job": Kind("batch/v1", "Job", "jobs"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
     "PodDisruptionBudget": Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    "PriorityClass": Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False),
     "Role": Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
     "RoleBinding": Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
     "Service": Kind("v1", "Service", "services"),

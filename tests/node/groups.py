@@ -49,6 +49,11 @@ def processes(word: bytes) -> Iterator[int]:
                 yield int(entry.name)
 
 
+def group_of(pid: int) -> str:
+    """Where the kubelet put it: its pod's uid stands in it."""
+    return Path(f"/proc/{pid}/cgroup").read_text()
+
+
 def _hierarchies() -> list[Path]:
     if (_MOUNTED / "cgroup.controllers").is_file():
         return [_MOUNTED]

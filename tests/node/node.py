@@ -36,6 +36,7 @@ class Node:
     home: Path
     plane: ControlPlane = field(init=False)
     runtime: Runtime = field(init=False)
+    kubelet_url: str = field(init=False)
     _images: set[str] = field(default_factory=set)
     _names: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -95,6 +96,7 @@ class Node:
 
     def _configuration(self, certificate: str, key: str) -> dict[str, Any]:
         ports = choose(("kubelet", "health"), {})
+        self.kubelet_url = f"https://{network.HOST}:{ports['kubelet']}"
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",

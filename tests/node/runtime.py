@@ -39,6 +39,8 @@ restrict_oom_score_adj = true
 disable_tcp_service = true
 netns_mounts_under_state_dir = true
 cni = {{ bin_dir = "/usr/lib/cni", conf_dir = "{self.cni}" }}
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "{home}/registries"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 options = {{ BinaryName = "{shutil.which("runc") or "/usr/sbin/runc"}", SystemdCgroup = false }}
@@ -59,6 +61,23 @@ options = {{ BinaryName = "{shutil.which("runc") or "/usr/sbin/runc"}", SystemdC
         told = self._ctr("images", "import", "--digests=false", str(file))
         assert told.returncode == 0, f"{image.name}: {told.stdout}{told.stderr}"
         file.unlink()
+
+    def trust(self, registry: str) -> None:
+        """`registry`: host and port of one that speaks plain HTTP. Read with each pull."""
+        folder = self._home / "registries" / registry
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts.toml").write_text(f'[host."http://{registry}"]\ncapabilities = ["pull", "resolve"]\n')
+
+    def forget(self, image: str) -> None:
+        """As the kubelet's garbage collection does, and its content with it."""
+        told = self._ctr("images", "rm", "--sync", *self._names_of(image))
+        assert told.returncode == 0, f"{image}: {told.stdout}{told.stderr}"
+
+    def _names_of(self, image: str) -> list[str]:
+        """The same image by digest and by id, as CRI keeps it, too."""
+        listed = [line.split() for line in self._ctr("images", "ls").stdout.splitlines()[1:]]
+        digest = next(words[2] for words in listed if words[0] == image)
+        return [words[0] for words in listed if words[2] == digest]
 
     def add_busybox(self) -> None:
         """What tests run as steps, and what holds a pod's namespaces."""

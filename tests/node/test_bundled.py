@@ -12,7 +12,7 @@ import pytest
 
 from shared.ids import random_id
 from tests.integration.runner.hub import ROOT
-from tests.node import network
+from tests.node import network, probes
 from tests.node.node import Node
 from tests.node.platform import EDGE, HUB, Platform
 
@@ -100,6 +100,8 @@ def test_a_job_goes_through_a_hub_with_its_own_bus_and_store_to_a_cluster_that_j
     assert told.returncode == 0, f"{told.stdout}{told.stderr}\n{made.logs()}"
     assert "hello from a pod" in told.stdout
     assert "greet" in made.overspill("artifacts").stdout
+    probed = probes.until_all_passed(made.node, made.namespace)
+    assert {("hub", "Liveness"), ("hub", "Readiness"), ("controller", "Liveness")} <= probed
 
 
 def test_a_job_that_runs_while_hub_and_edge_are_upgraded_ends_in_its_one_attempt_with_its_log_whole(
