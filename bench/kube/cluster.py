@@ -96,7 +96,8 @@ def instant(text: str) -> float:
 
 
 @asynccontextmanager
-async def opened(tune: Callable[[], None] = lambda: None) -> AsyncIterator[Cluster]:
+async def opened(tune: Callable[[], None] = lambda: None, **settings: str) -> AsyncIterator[Cluster]:
+    """`settings`: of the controller."""
     tune()
     with tempfile.TemporaryDirectory(prefix="k-") as scratch, nodes.running(Path(scratch)) as node:
         home = Path(scratch) / "hub"
@@ -119,7 +120,7 @@ async def opened(tune: Callable[[], None] = lambda: None) -> AsyncIterator[Clust
                 own = f"c-{random_id()[:12]}"
                 await api.create(NAMESPACE, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}})
                 await node.plane.until_account(own)
-                controller = edge.controller(node, hub, own).start()
+                controller = edge.controller(node, hub, own, **settings).start()
                 try:
                     yield Cluster(node, api, hub)
                 except BaseException:
