@@ -74,9 +74,7 @@ async def measure(options: argparse.Namespace, rows: list[Row]) -> None:
             with registry.running(Path(scratch)) as images:
                 images.bytes_per_second = rate
                 cluster.node.runtime.trust(images.address)
-                await cluster.job(
-                    {"name": "bench", "steps": [{"run": "true"}]}
-                )  # the tenant's walls, the node's images
+                await cluster.job(spec(BUSYBOX))  # the tenant's walls, the node's images
                 found = [
                     await one_image(cluster, push(images, Path(scratch), number, size))
                     for number in range(options.rounds)

@@ -37,9 +37,16 @@ def commit(repository: Path, files: dict[str, str], modules: dict[str, str]) -> 
     git("commit", "--quiet", "-m", "first")
 
 
+def project(root: Path) -> None:
+    """`project`, with a file and a submodule."""
+    root.mkdir()
+    commit(root / "tool", {"tool": "of a submodule\n"}, {})
+    commit(root / "project", {"greeting": "hello\n"}, {"lib": "../tool"})
+
+
 @contextlib.contextmanager
-def serving(root: Path) -> Iterator[str]:
-    """The repositories in `root`; their URL as pods reach it."""
+def serving(root: Path, host: str = network.HOST) -> Iterator[str]:
+    """The repositories in `root`; their URL, by the name under which this machine's loopback is reached."""
     environment = {**os.environ, "GIT_PROJECT_ROOT": str(root), "GIT_HTTP_EXPORT_ALL": "1"}
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,7 +86,7 @@ def serving(root: Path) -> Iterator[str]:
         thread = Thread(target=server.serve_forever, name="forge")
         thread.start()
         try:
-            yield f"http://{network.HOST}:{server.server_address[1]}"
+            yield f"http://{host}:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -35,6 +36,8 @@ from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this modul
 )
 from tests.conftest import BusServer
 from tests.integration.runner.waiting import until_there
+from tests.node import forge
+from tests.node import store as objects
 from tests.node.podman import ContainerPlace, PodmanStore, container_place, store
 from tests.node.runtime import BUSYBOX
 
@@ -67,6 +70,25 @@ async def test_a_step_runs_in_its_image_and_shares_workspace_and_localhost_with_
     assert ended.outcome == "succeeded", (ended, place.agent.complaints()[-2000:])
     assert await run.log(2) == b"bin\njob\nplan\nhello\n"
     assert await run.log(3) == b"hello\n"
+    assert await run.left() == []
+
+
+async def test_git_brings_the_source_and_what_a_step_made_for_itself_alone_is_kept(
+    place: ContainerPlace, tmp_path: Path
+) -> None:
+    forge.project(tmp_path / "repositories")
+    with forge.serving(tmp_path / "repositories", "127.0.0.1") as url, objects.serving("127.0.0.1") as kept:
+        place.hub.urls = kept.urls
+        spec = {
+            "source": {"git": f"{url}/project", "submodules": True},
+            "steps": [{"run": "umask 077; cat lib/tool >private"}],
+            "artifacts": [{"name": "a", "paths": ["private"]}],
+        }
+        run = await place.submit(spec)
+        ended = await run.ended()
+        place.hub.urls = None
+    assert ended.outcome == "succeeded", (ended, await run.log(0), place.agent.complaints()[-2000:])
+    assert kept.names("a") == ["private"]
     assert await run.left() == []
 
 
