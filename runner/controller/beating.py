@@ -124,9 +124,13 @@ class Beats:
             match told:
                 case Change("ADDED", event):
                     about, message = event["involvedObject"], event.get("message") or ""
-                    pull = self._own.pulled(about.get("uid", ""), message, self._clock.monotonic())
+                    now = self._clock.monotonic()
+                    pull = self._own.pulled(about.get("uid", ""), message, now)
                     if pull is not None:
                         self.usage.pulled(pull.image, pull.seconds, pull.size_bytes)
+                        # The node itself says so half a minute later.
+                        self.nodes.pulled((event.get("source") or {}).get("host") or "", pull.image, now)
+                        self._changed.set()
                 case _:
                     pass
 
@@ -140,6 +144,7 @@ class Beats:
             self._changed.clear()
             now = self._clock.monotonic()
             is_time = now - all_told_at >= self._beat_seconds
+            self.nodes.expire(now)
             changes = self.nodes.changes()
             gone = [change for change in changes if change[2]]
             for name, picture, is_gone in [*self.nodes.all(), *gone] if is_time else changes:

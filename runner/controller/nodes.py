@@ -21,6 +21,8 @@ USED_IMAGES = 256
 """Of the steps' images, so many are asked after on nodes: those used last."""
 SHOWN_IMAGES = 32
 """Of one node."""
+UNTOLD_SECONDS = 120.0
+"""A kubelet looks at its images every half minute, and tells of fifty. One seen to be pulled counts so long."""
 _VIRTUAL = "virtual-kubelet.io/provider"
 NOTHING = Capacity(cpu_millis=0, memory_bytes=0, disk_bytes=0)
 
@@ -182,15 +184,20 @@ class Nodes:
     _ours: Taken = field(default_factory=Taken)
     _used_images: dict[str, None] = field(default_factory=dict)
     """Of our steps, the last one used at the end."""
+    _pulled: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By node: images that it does not tell of yet, and when they were pulled."""
     _told: dict[str, NodePicture] = field(default_factory=dict)
     _dirty: set[str] = field(default_factory=set)
 
     def put_node(self, node: NodeState) -> None:
         self._nodes[node.seen.name] = node
+        for image in node.images & self._pulled.get(node.seen.name, {}).keys():
+            del self._pulled[node.seen.name][image]
         self._dirty.add(node.seen.name)
 
     def drop_node(self, name: str) -> None:
         self._nodes.pop(name, None)
+        self._pulled.pop(name, None)
         self._dirty.add(name)
 
     def keep_nodes(self, nodes: Iterable[NodeState]) -> None:
@@ -215,6 +222,22 @@ class Nodes:
     def keep_own_pods(self, pods: Mapping[str, Requests | None]) -> None:
         self._dirty |= self._ours.keep(pods)
 
+    def pulled(self, name: str, image: str, now: float) -> None:
+        """The node has it since now, by its canonical name."""
+        if name in self._nodes and image not in self._nodes[name].images:
+            self._pulled.setdefault(name, {})[image] = now
+            self._dirty.add(name)
+
+    def expire(self, now: float) -> None:
+        """What was pulled, and its node should have told of by now, is gone again."""
+        for name, images in self._pulled.items():
+            for image in [image for image, at in images.items() if now - at >= UNTOLD_SECONDS]:
+                del images[image]
+                self._dirty.add(name)
+
+    def _held(self, node: NodeState) -> frozenset[str]:
+        return node.images.union(self._pulled.get(node.seen.name, ()))
+
     def use(self, images: Iterable[str]) -> None:
         """Steps use them, by their canonical names."""
         for image in images:
@@ -226,12 +249,14 @@ class Nodes:
                 del self._used_images[forgotten]
             if is_new:
                 concerned = {image, forgotten}
-                self._dirty |= {name for name, node in self._nodes.items() if not concerned.isdisjoint(node.images)}
+                self._dirty |= {
+                    name for name, node in self._nodes.items() if not concerned.isdisjoint(self._held(node))
+                }
 
     def images(self, node_selector: Mapping[str, str]) -> dict[str, frozenset[str]]:
         """By name, of those that take pods and are machines."""
         return {
-            name: node.images
+            name: self._held(node)
             for name, node in self._nodes.items()
             if node.takes_pods and not node.seen.virtual and node_selector.items() <= node.seen.labels.items()
         }
@@ -260,6 +285,7 @@ class Nodes:
         if node is None:
             return None
         others = self._others.of(name)
-        held = [image for image in reversed(self._used_images) if image in node.images][:SHOWN_IMAGES]
+        there = self._held(node)
+        held = [image for image in reversed(self._used_images) if image in there][:SHOWN_IMAGES]
         seen = node.seen.model_copy(update={"requested": _sum((others, self._ours.of(name))), "images": sorted(held)})
         return NodePicture(seen, node.uid, node.arch, node.allocatable.minus(others), node.takes_pods)

@@ -157,9 +157,11 @@ class Prepuller:
         now = self._clock.monotonic()
         self._since = {name: self._since.get(name, now) for name in self._pods}
         for name, pod in list(self._pods.items()):
-            is_over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+            phase = (pod.get("status") or {}).get("phase")
+            if phase == "Succeeded":
+                self._nodes.pulled(*_pull_of(pod), now)
             # Of one that no node takes no kubelet counts the deadline.
-            if is_over or now - self._since[name] >= GIVE_UP_SECONDS:
+            if phase in ("Succeeded", "Failed") or now - self._since[name] >= GIVE_UP_SECONDS:
                 await self._api.delete(POD, name, self._yard.namespace, grace_seconds=0)
         self._tried = {pull: at for pull, at in self._tried.items() if now - at < AGAIN_SECONDS}
         self._warm = keep_warm(self._usage.worth(now, self._rules.window_seconds), self._warm, self._rules)

@@ -67,6 +67,12 @@ class Node:
             self._images.add(made.name)
         return made.name
 
+    def look_at_images(self) -> None:
+        """A kubelet does every half minute, and when it starts: so it starts anew."""
+        self.plane.kill("kubelet")
+        self.plane.restart("kubelet")
+        self.plane.until("kubelet", self.is_ready)
+
     def stop(self) -> None:
         """Servers first: nothing may start again what is ended next."""
         self._names.close()

@@ -73,6 +73,10 @@ options = {{ BinaryName = "{shutil.which("runc") or "/usr/sbin/runc"}", SystemdC
         told = self._ctr("images", "rm", "--sync", *self._names_of(image))
         assert told.returncode == 0, f"{image}: {told.stdout}{told.stderr}"
 
+    def images(self) -> list[str]:
+        """Their names."""
+        return self._ctr("images", "ls", "--quiet").stdout.split()
+
     def _names_of(self, image: str) -> list[str]:
         """The same image by digest and by id, as CRI keeps it, too."""
         listed = [line.split() for line in self._ctr("images", "ls").stdout.splitlines()[1:]]

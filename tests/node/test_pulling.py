@@ -15,7 +15,7 @@ from services.cluster_metrics.settings import Settings
 from services.cluster_metrics.wiring import serve
 from shared.adapters.kube_api import KubeServer
 from shared.flow import CLUSTERS, METRICS
-from shared.kube import EVENT, SECRET
+from shared.kube import EVENT, NODE, SECRET
 from shared.lifecycle import Reason
 from shared.parties import CLUSTER_METRICS
 from shared.pods import PodTemplate
@@ -76,11 +76,17 @@ def spec(image: str) -> dict[str, Any]:
 
 async def until_told(hub: Hub, image: str, *, there: bool, since: int = 0) -> int:
     """The hub sees whether the node holds it. Returns where in the stream."""
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(60):
         async for message in hub.bus.tail(METRICS, f"metrics.{CLUSTER}.node.{NAME}", from_seq=since + 1):
             if (image.encode() in message.data) == there:
                 return message.seq
     raise AssertionError
+
+
+async def until_held(node: Node, pods: Kubelet, image: str, *, there: bool) -> None:
+    """By the kubelet's word."""
+    await asyncio.to_thread(node.look_at_images)
+    await pods.until(NAME, lambda told: (image in str(told["status"].get("images"))) == there, NODE)
 
 
 async def pulls(kube: KubeServer, namespace: str, pod: str) -> list[str]:
@@ -99,10 +105,12 @@ async def test_an_image_that_jobs_use_often_comes_back_to_its_node_before_the_ne
         ended = await hub.ended(order)
         assert ended.outcome == "succeeded", (ended, keeping.complaints()[-3000:])
         await pods.until_gone(name_of(order))
-    held = await until_told(hub, image, there=True)
+    await until_held(node, pods, image, there=True)
     await asyncio.to_thread(node.runtime.forget, image)
-    gone = await until_told(hub, image, there=False, since=held)
     images.given.clear()
+    seen = await until_told(hub, image, there=True)
+    await until_held(node, pods, image, there=False)
+    gone = await until_told(hub, image, there=False, since=seen)
     await until_told(hub, image, there=True, since=gone)
     assert images.given, "the kubelet pulled it"
     pulled = len(images.given)

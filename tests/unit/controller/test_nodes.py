@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runner.controller.nodes import Nodes, Requests, read_node, read_requests
+from runner.controller.nodes import UNTOLD_SECONDS, Nodes, Requests, read_node, read_requests
 from runner.controller.quantities import millis, whole
 from shared.errors import Poison
 from shared.needs import GIB, Capacity
@@ -119,3 +119,26 @@ def test_a_list_drops_what_is_not_in_it() -> None:
     nodes.keep_nodes([read_node(node("n2"))])
     assert [(name, gone) for name, _, gone in nodes.changes()] == [("n1", True)]
     assert [name for name, _, _ in nodes.all()] == ["n2"]
+
+
+def test_an_image_seen_to_be_pulled_is_there_until_its_node_tells_or_should_have_told() -> None:
+    nodes, image = Nodes(), "docker.io/library/python:3.13"
+    nodes.use([image])
+    nodes.put_node(read_node(node()))
+    assert [picture.seen.images for _, picture, _ in nodes.changes()] == [[]]
+    nodes.pulled("n1", image, 10.0)
+    nodes.pulled("unknown", image, 10.0)
+    assert [picture.seen.images for _, picture, _ in nodes.changes()] == [[image]]
+    assert nodes.images({}) == {"n1": {image}}
+    nodes.put_node(read_node(node()))  # some other change of it
+    nodes.expire(10.0 + UNTOLD_SECONDS - 1)
+    assert nodes.changes() == []
+    nodes.expire(10.0 + UNTOLD_SECONDS)
+    assert [picture.seen.images for _, picture, _ in nodes.changes()] == [[]]
+
+    nodes.pulled("n1", image, 200.0)
+    told = node()
+    told["status"]["images"] = [{"names": [image]}]
+    nodes.put_node(read_node(told))
+    nodes.put_node(read_node(node()))  # the kubelet collected it
+    assert nodes.images({}) == {"n1": frozenset()}
