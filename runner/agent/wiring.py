@@ -67,7 +67,7 @@ class NoContainers(OverspillError):
 
 async def serve(settings: Settings, bus: Bus, ready: asyncio.Event) -> None:
     """Runs until cancelled; then drains. Raises DataInUse, NoCompiler, NoContainers."""
-    _check_isolation(settings)
+    check_isolation(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     with _sole_user(settings.data), _lifeline() as lifeline:
         changed = asyncio.Event()
@@ -144,7 +144,7 @@ def _runtime(settings: Settings, data: Path) -> ContainerRuntime:
     return Containerd(settings.containerd, Sandbox(root, binary()))
 
 
-def _check_isolation(settings: Settings) -> None:
+def check_isolation(settings: Settings) -> None:
     """Before anything is taken on. Raises NoContainers."""
     if settings.isolation == "process":
         return

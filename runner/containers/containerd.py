@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.containers.bridge import UNSHARED, isolate
 from runner.containers.calling import (
     ATTEMPT,
     ERRORS_LIMIT,
@@ -73,7 +74,10 @@ class Containerd:
             if state is not None:
                 await self._remove([name])
             await self._run(name, sandbox_words(group, self._sandbox))
+            state = await self._seen(name)
         self._limits.set(group.name, group.limits)
+        if group.network not in UNSHARED:
+            await isolate(name, state.pid)
 
     async def start(self, container: Container) -> Running | Exited:
         state = await self._look(container.name)
@@ -82,11 +86,11 @@ class Containerd:
                 return self._as_seen(container, state)
             await self._remove([container.name])
         await self._run(container.name, run_words(container))
-        return self._as_seen(container, await self._seen(container))
+        return self._as_seen(container, await self._seen(container.name))
 
     async def exited(self, container: Container) -> Exited:
         await self._program.call("wait", container.name)  # its state follows its process by an instant
-        seen = self._as_seen(container, await self._seen(container))
+        seen = self._as_seen(container, await self._seen(container.name))
         if isinstance(seen, Running):
             raise RuntimeGone(why=f"{container.name} is said to run")
         return seen
@@ -126,10 +130,10 @@ class Containerd:
         if told.code != 0:
             raise RuntimeGone(why=told.why)
 
-    async def _seen(self, container: Container) -> State:
-        state = await self._look(container.name)
+    async def _seen(self, name: str) -> State:
+        state = await self._look(name)
         if state is None:
-            raise NotStarted(name=container.name, why="somebody removed it")
+            raise NotStarted(name=name, why="somebody removed it")
         return state
 
     async def _look(self, name: str) -> State | None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runner.containers.bridge import UNSHARED, isolate
 from runner.containers.calling import (
     ATTEMPT,
     ERRORS_LIMIT,
@@ -44,13 +45,25 @@ class Podman:
             raise ImageNotPulled(image=image, why=told.why)
 
     async def make(self, group: Group) -> None:
-        if (await self._program.call("pod", "exists", group.name)).code == 0:
-            return
-        shares = "ipc,uts" if group.network == "host" else "net,ipc,uts"
-        words = ["--name", group.name, "--network", group.network, "--share", shares, "--hostname", "build"]
-        told = await self._program.call("pod", "create", *words, *labels(group), *_pod_limits(group.limits))
-        if told.code != 0 and (await self._program.call("pod", "exists", group.name)).code != 0:
-            raise NotStarted(name=group.name, why=told.why)
+        name = sandbox_name(group)
+        state = await self._look(name)
+        if state is None:
+            shares = "ipc,uts" if group.network == "host" else "net,ipc,uts"
+            words = ["--name", group.name, "--infra-name", name, "--network", group.network, "--share", shares]
+            words += ["--hostname", "build", *labels(group), *_pod_limits(group.limits)]
+            told = await self._program.call("pod", "create", *words)
+            if told.code != 0 and await self._look(name) is None:
+                raise NotStarted(name=group.name, why=told.why)
+        if group.network not in UNSHARED:
+            await self._wall(group.name, name, state)
+
+    async def _wall(self, pod: str, name: str, state: State | None) -> None:
+        if state is None or state.status != "running":
+            told = await self._program.call("pod", "start", pod)
+            state = await self._look(name)
+            if state is None or state.status != "running":
+                raise NotStarted(name=pod, why=told.why)
+        await isolate(name, state.pid)
 
     async def start(self, container: Container) -> Running | Exited:
         state = await self._look(container.name)
@@ -146,6 +159,11 @@ def run_words(container: Container) -> list[str]:
     if container.own_command:
         return [*words, "--entrypoint", container.command[0], whole_name(container.image), *container.command[1:]]
     return [*words, whole_name(container.image), *container.command]
+
+
+def sandbox_name(group: Group) -> str:
+    """Of the container that holds a pod's namespaces."""
+    return f"{group.name}-sandbox"
 
 
 def _pod_limits(limits: Limits) -> list[str]:

@@ -28,7 +28,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield started
 
 
-@pytest.fixture(scope="session", params=[podman, containerd], ids=["podman", "containerd"])
+@pytest.fixture(scope="session", params=[containerd, podman], ids=["containerd", "podman"])
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Where an agent's containers are, of each runtime in turn."""
     with request.param.store(tmp_path_factory.mktemp("store")) as made:

@@ -81,12 +81,13 @@ def common_settings(store: Store, network: str) -> dict[str, str]:
     }
 
 
-def limit(pid: int, controller: str, file: str) -> int:
-    """Of the control group that a process is in."""
+def limit(pid: int, controller: str, file: str, *, above: int = 0) -> int:
+    """Of the control group that a process is in, or of one so many levels above."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
-            return int((Path("/sys/fs/cgroup") / controller / path.lstrip("/") / file).read_text())
+            group = Path("/sys/fs/cgroup") / controller / path.lstrip("/")
+            return int(((group, *group.parents)[above] / file).read_text())
     raise AssertionError(f"{pid} has no control group of {controller}")
 
 
