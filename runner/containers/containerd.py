@@ -27,7 +27,7 @@ from runner.containers.runtime import ImageNotPulled, NotStarted, RuntimeGone
 APART = "step-ctl"
 """The control group of what is trusted."""
 _SANDBOX_PIDS = 16
-_STATE = "{{.Id}} {{.State.Status}} {{.State.Pid}} {{.State.ExitCode}}"
+_STATE = "{{.Id}} {{.State.Pid}} {{.State.ExitCode}} {{.State.Status}}"
 _KILLED = 128 + signal.SIGKILL
 
 
@@ -44,9 +44,10 @@ class Sandbox:
 @dataclass(frozen=True, slots=True)
 class State:
     id: str
-    status: str
     pid: int
     code: int
+    status: str
+    """Empty when nothing is known of its process: it never ran, or its shim was killed."""
 
 
 class Containerd:
@@ -142,13 +143,13 @@ class Containerd:
             if _is_missing(told):
                 return None
             raise RuntimeGone(why=told.why)
-        identity, status, pid, code = told.out.split()
-        return State(identity, status, int(pid), int(code))
+        identity, pid, code, status = told.out.rstrip("\n").split(" ")
+        return State(identity, int(pid), int(code), status)
 
     def _as_seen(self, container: Container, state: State) -> Running | Exited:
         if state.status == "running":
             return Running(state.pid, state.id)
-        # One that was killed together with its shim has no end on record.
+        # One whose shim was killed was so, too, and has no end on record.
         code = state.code if state.status == "exited" else _KILLED
         if code == 0:
             return Exited(0)

@@ -67,12 +67,11 @@ class Podman:
 
     async def start(self, container: Container) -> Running | Exited:
         state = await self._look(container.name)
-        if state is None:
-            told = await self._program.call("run", *run_words(container))
-        elif state.status == "running" or (state.status == "exited" and state.code == 0):
-            return _as_seen(container, state)
-        else:
-            told = await self._program.call("start", container.name)
+        if state is not None:
+            if state.status == "running" or (state.status == "exited" and state.code == 0):
+                return _as_seen(container, state)
+            await self._done("rm", "--force", "--time", "0", "--volumes", container.name)
+        told = await self._program.call("run", *run_words(container))
         if told.code != 0:
             raise NotStarted(name=container.name, why=told.why)
         state = await self._look(container.name)

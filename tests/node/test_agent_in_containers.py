@@ -28,11 +28,8 @@ from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this modul
     test_a_background_step_whose_daemon_holds_the_pipe_hangs_nothing,
     test_a_daemon_in_a_session_of_its_own_goes_with_its_step,
     test_a_daemon_that_holds_the_pipe_hangs_nothing,
-    test_a_hundred_steps_run_in_turn_each_with_its_own_log,
-    test_a_signal_is_told_with_its_number,
     test_a_step_over_its_own_timeout_is_the_one_that_failed,
     test_closed_output_is_no_end,
-    test_every_exit_code_is_told_as_it_was,
     test_the_first_failing_code_is_the_jobs,
     test_the_jobs_timeout_ends_what_runs_and_what_would_follow,
     test_who_ignores_sigterm_is_killed_after_the_grace,
@@ -173,4 +170,15 @@ async def test_a_step_that_is_out_of_memory_is_named_with_its_limit(place: Conta
     ended = await run.ended()
     assert (ended.outcome, ended.reason, ended.step) == ("failed", "out_of_memory", 2), ended
     assert "64 MiB" in ended.message
+    assert await run.left() == []
+
+
+async def test_each_signal_is_told_with_its_number(place: ContainerPlace) -> None:
+    names = ["HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "TERM", "USR1"]
+    steps = [{"run": f"ulimit -c 0; kill -{name} $$; sleep 60", "continue-on-error": True} for name in names]
+    run = await place.submit({"steps": steps})
+    assert (await run.ended()).outcome == "succeeded"
+    told = [await run.step(number) for number in range(1, len(names) + 1)]
+    numbers = [signal.Signals[f"SIG{name}"].value for name in names]
+    assert [(step.state, step.signal, step.exit_code) for step in told] == [("signaled", n, 128 + n) for n in numbers]
     assert await run.left() == []
