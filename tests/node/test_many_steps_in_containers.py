@@ -1,4 +1,4 @@
-"""What of the behaviour suite is the entrypoint's alone, whatever makes its containers: with one runtime. Needs root."""
+"""What of the behaviour suite is the entrypoint's alone, whoever makes its containers: with one runtime. As root."""
 
 from collections.abc import AsyncIterator
 
