@@ -78,11 +78,17 @@ class Settings(BaseSettings):
         default=86_400.0, gt=0, description="an attempt nobody could be told of is deleted after it"
     )
 
-    isolation: Literal["process", "podman"] = Field(
-        default="process", description="podman: each step in a container of its image; the agent runs as root"
+    isolation: Literal["process", "podman", "containerd"] = Field(
+        default="process",
+        description="podman, containerd: each step in a container of its image; the agent runs as root",
     )
     podman: list[str] = Field(
         default=["podman"], min_length=1, description="how it is called, with options for every command, as JSON"
+    )
+    containerd: list[str] = Field(
+        default=["nerdctl", "--namespace", "overspill"],
+        min_length=1,
+        description="how nerdctl is called, with options for every command, as JSON",
     )
     step_ctl_image: str = Field(default=f"overspill/step-ctl:{VERSION}", description="beside the steps' containers")
     default_image: str = Field(default="debian:bookworm-slim", description="of steps that name none, in containers")

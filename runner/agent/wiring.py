@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,11 @@ from runner.agent.processes import GUARD_EXTRA_MS
 from runner.agent.settings import Settings
 from runner.agent.site import Processes, Site
 from runner.agent.tellers import Tellers
+from runner.containers.containerd import Containerd, Sandbox
 from runner.containers.custody import Means as ContainerMeans
 from runner.containers.laying import Laying
 from runner.containers.podman import Podman
+from runner.containers.runtime import ContainerRuntime
 from runner.containers.shape import Images, Walls
 from runner.containers.site import Containers
 from runner.controller.policy import Ending
@@ -56,8 +59,15 @@ class DataInUse(OverspillError):
     code = "data_in_use"
 
 
+class NoContainers(OverspillError):
+    """OVERSPILL_AGENT_ISOLATION={isolation} can't be here: {why}."""
+
+    code = "no_containers"
+
+
 async def serve(settings: Settings, bus: Bus, ready: asyncio.Event) -> None:
-    """Runs until cancelled; then drains. Raises DataInUse, NoCompiler."""
+    """Runs until cancelled; then drains. Raises DataInUse, NoCompiler, NoContainers."""
+    check_isolation(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     with _sole_user(settings.data), _lifeline() as lifeline:
         changed = asyncio.Event()
@@ -116,7 +126,7 @@ def _containers(settings: Settings, claims: Claims, changed: asyncio.Event) -> S
         images=Images(settings.step_ctl_image, settings.default_image),
         walls=Walls(settings.network, settings.pids_limit, settings.container_limit),
         means=ContainerMeans(
-            runtime=Podman(settings.podman),
+            runtime=_runtime(settings, data),
             grace_seconds=settings.grace_seconds,
             obey_seconds=settings.obey_seconds,
             keep_untold_seconds=settings.keep_untold_seconds,
@@ -124,6 +134,25 @@ def _containers(settings: Settings, claims: Claims, changed: asyncio.Event) -> S
             tell_ended=tell_ended,
         ),
     )
+
+
+def _runtime(settings: Settings, data: Path) -> ContainerRuntime:
+    if settings.isolation == "podman":
+        return Podman(settings.podman)
+    root = data / "sandbox"
+    root.mkdir(exist_ok=True)
+    return Containerd(settings.containerd, Sandbox(root, binary()))
+
+
+def check_isolation(settings: Settings) -> None:
+    """Before anything is taken on. Raises NoContainers."""
+    if settings.isolation == "process":
+        return
+    program = (settings.podman if settings.isolation == "podman" else settings.containerd)[0]
+    if shutil.which(program) is None:
+        raise NoContainers(isolation=settings.isolation, why=f"there is no program {program}; install it, or say where")
+    if os.geteuid() != 0:
+        raise NoContainers(isolation=settings.isolation, why="the agent has to run as root")
 
 
 def _processes(settings: Settings, claims: Claims, cgroups: Cgroups, changed: asyncio.Event, lifeline: int) -> Site:

@@ -173,7 +173,7 @@ class ContainerCustody:
                     return
                 log.warning("container_gone", job=self.key.job, container=container.name, exit_code=ended.code)
                 short = short + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 1
-                trouble = _trouble(ended, short, container)
+                trouble = _trouble(ended, short)
                 if trouble is None:
                     await asyncio.sleep(RETRY_SECONDS[short - 1])
                     continue
@@ -215,7 +215,7 @@ class ContainerCustody:
             else:
                 if ended.code == 0:
                     return None
-                why = f"it ended with {ended.code}{_last_words(container.errors)}"
+                why = f"it ended with {ended.code}{_after(ended.words)}"
             short = short + 1 if time.monotonic() - began < SHORT_LIFE_SECONDS else 1
             log.warning("step_ctl_gone", job=self.key.job, epoch=self.key.epoch, why=why, failures=short)
             if short == GONE_TRIES:
@@ -273,22 +273,18 @@ class ContainerCustody:
                 return
 
 
-def _trouble(ended: Exited, short: int, container: Container) -> tuple[Trouble, str] | None:
+def _trouble(ended: Exited, short: int) -> tuple[Trouble, str] | None:
     """None: it is started again. `short`: so many short lives it had in a row."""
     if ended.out_of_memory and ended.code == _KILLED:
         return "out_of_memory", ""
     if short < MAX_STARTS:
         return None
-    return "bad_command", f"it ended {short} times in a row, last with {ended.code}{_last_words(container.errors)}"
+    return "bad_command", f"it ended {short} times in a row, last with {ended.code}{_after(ended.words)}"
 
 
 def _named(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
-def _last_words(errors: Path) -> str:
-    try:
-        lines = errors.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return f": {lines[-1][-200:]}" if lines else ""
+def _after(words: str) -> str:
+    return f": {words}" if words else ""

@@ -67,3 +67,5 @@ class Exited:
     code: int
     out_of_memory: bool = False
     """The kernel killed for memory in it. Whether that ended it, the code says."""
+    words: str = ""
+    """The last line it complained of, of one that failed."""

@@ -1,35 +1,24 @@
 """podman by its command line: it has no daemon that could be gone, and needs none to be restarted."""
 
-import asyncio
-import contextlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
+from runner.containers.bridge import UNSHARED, isolate
+from runner.containers.calling import (
+    ATTEMPT,
+    ERRORS_LIMIT,
+    GROUP,
+    OWNER,
+    PULL_SECONDS,
+    Program,
+    labels,
+    last_words,
+)
 from runner.containers.model import Container, Exited, Group, Limits, Running
 from runner.containers.runtime import ImageNotPulled, NotStarted, RuntimeGone
 
-LABEL = "overspill.dev"
-OWNER, ATTEMPT, GROUP = f"{LABEL}/owner", f"{LABEL}/attempt", f"{LABEL}/group"
-CALL_SECONDS = 120.0
-PULL_SECONDS = 1800.0
-ERRORS_LIMIT = "1mb"
 _STATE = "{{.Id}} {{.State.Status}} {{.State.Pid}} {{.State.ExitCode}} {{.State.OOMKilled}}"
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    code: int
-    out: str
-    errors: str
-
-    @property
-    def why(self) -> str:
-        """One line for a person."""
-        lines = [line.removeprefix("Error: ") for line in self.errors.splitlines() if line.strip()]
-        return " ".join(lines[-1].split()) if lines else f"podman exited with {self.code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,70 +34,81 @@ class Podman:
     """`command`: how podman is called, with the options that come before every command of it."""
 
     def __init__(self, command: Sequence[str] = ("podman",)) -> None:
-        self._command = tuple(command)
+        self._program = Program(command)
 
     async def pull(self, image: str) -> None:
         name = whole_name(image)
-        if (await self._call("image", "exists", name)).code == 0:
+        if (await self._program.call("image", "exists", name)).code == 0:
             return
-        told = await self._call("pull", "--quiet", name, seconds=PULL_SECONDS)
+        told = await self._program.call("pull", "--quiet", name, seconds=PULL_SECONDS)
         if told.code != 0:
             raise ImageNotPulled(image=image, why=told.why)
 
     async def make(self, group: Group) -> None:
-        if (await self._call("pod", "exists", group.name)).code == 0:
-            return
-        shares = "ipc,uts" if group.network == "host" else "net,ipc,uts"
-        words = ["--name", group.name, "--network", group.network, "--share", shares, "--hostname", "build"]
-        told = await self._call("pod", "create", *words, *_labels(group), *_pod_limits(group.limits))
-        if told.code != 0 and (await self._call("pod", "exists", group.name)).code != 0:
-            raise NotStarted(name=group.name, why=told.why)
+        name = sandbox_name(group)
+        state = await self._look(name)
+        if state is None:
+            shares = "ipc,uts" if group.network == "host" else "net,ipc,uts"
+            words = ["--name", group.name, "--infra-name", name, "--network", group.network, "--share", shares]
+            words += ["--hostname", "build", *labels(group), *_pod_limits(group.limits)]
+            told = await self._program.call("pod", "create", *words)
+            if told.code != 0 and await self._look(name) is None:
+                raise NotStarted(name=group.name, why=told.why)
+        if group.network not in UNSHARED:
+            await self._wall(group.name, name, state)
+
+    async def _wall(self, pod: str, name: str, state: State | None) -> None:
+        if state is None or state.status != "running":
+            told = await self._program.call("pod", "start", pod)
+            state = await self._look(name)
+            if state is None or state.status != "running":
+                raise NotStarted(name=pod, why=told.why)
+        await isolate(name, state.pid)
 
     async def start(self, container: Container) -> Running | Exited:
         state = await self._look(container.name)
-        if state is None:
-            told = await self._call("run", *run_words(container))
-        elif state.status == "running" or (state.status == "exited" and state.code == 0):
-            return _as_seen(state)
-        else:
-            told = await self._call("start", container.name)
+        if state is not None:
+            if state.status == "running" or (state.status == "exited" and state.code == 0):
+                return _as_seen(container, state)
+            await self._done("rm", "--force", "--time", "0", "--volumes", container.name)
+        told = await self._program.call("run", *run_words(container))
         if told.code != 0:
             raise NotStarted(name=container.name, why=told.why)
         state = await self._look(container.name)
         if state is None:
             raise NotStarted(name=container.name, why="somebody removed it")
-        return _as_seen(state)
+        return _as_seen(container, state)
 
     async def exited(self, container: Container) -> Exited:
-        await self._call("wait", container.name)  # its state follows its process by an instant
+        await self._program.call("wait", container.name)  # its state follows its process by an instant
         state = await self._look(container.name)
         if state is None:
             raise NotStarted(name=container.name, why="somebody removed it")
-        return Exited(state.code, state.out_of_memory)
+        return _ended(container, state)
 
     async def groups(self, owner: str) -> dict[str, str]:
-        told = await self._call("ps", "--all", "--filter", f"label={OWNER}={owner}", "--format", "json")
+        told = await self._program.call("ps", "--all", "--filter", f"label={OWNER}={owner}", "--format", "json")
         if told.code != 0:
             raise RuntimeGone(why=told.why)
         labels = [each.get("Labels") or {} for each in json.loads(told.out or "[]")]
         return {each[GROUP]: each.get(ATTEMPT, "") for each in labels if GROUP in each}
 
     async def remove(self, group: str) -> None:
-        if (await self._call("pod", "exists", group)).code == 0:
+        if (await self._program.call("pod", "exists", group)).code == 0:
             await self._done("pod", "rm", "--force", "--time", "0", group)
-        told = await self._call("ps", "--all", "--quiet", "--filter", f"label={GROUP}={group}")
+        told = await self._program.call("ps", "--all", "--quiet", "--filter", f"label={GROUP}={group}")
         if told.code != 0:
             raise RuntimeGone(why=told.why)
         if told.out.split():
             await self._done("rm", "--force", "--time", "0", "--volumes", *told.out.split())
 
     async def _done(self, *words: str) -> None:
-        told = await self._call(*words)
+        told = await self._program.call(*words)
         if told.code != 0 and "no such" not in told.errors:
             raise RuntimeGone(why=told.why)
 
     async def _look(self, name: str) -> State | None:
-        told = await self._call("container", "inspect", "--format", _STATE, name)
+        told = await self._program.call("container", "inspect", "--format", _STATE, name)
         if told.code != 0:
             if "no such" in told.errors.lower():
                 return None
@@ -116,44 +116,25 @@ class Podman:
         identity, status, pid, code, killed = told.out.split()
         return State(identity, status, int(pid), int(code), killed == "true")
 
-    async def _call(self, *words: str, seconds: float = CALL_SECONDS) -> Told:
-        # Files, not pipes: a container's monitor inherits them, and a pipe would end with the container.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command, *words, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=errors,
-                    start_new_session=True,
-                )  # fmt: skip
-            except OSError as error:
-                raise RuntimeGone(why=str(error)) from error
-            try:
-                async with asyncio.timeout(seconds):
-                    code = await process.wait()
-            except TimeoutError as error:
-                raise RuntimeGone(why=f"podman {words[0]} took longer than {seconds:g} s") from error
-            finally:
-                if process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        process.kill()
-                    await process.wait()
-            return Told(code, _text(out), _text(errors))
+
+def _as_seen(container: Container, state: State) -> Running | Exited:
+    return Running(state.pid, state.id) if state.status == "running" else _ended(container, state)
 
 
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+def _ended(container: Container, state: State) -> Exited:
+    words = last_words(container.errors, _said) if state.code else ""
+    return Exited(state.code, state.out_of_memory, words)
 
 
-def _as_seen(state: State) -> Running | Exited:
-    if state.status == "running":
-        return Running(state.pid, state.id)
-    return Exited(state.code, state.out_of_memory)
+def _said(line: str) -> str:
+    """Of a line of its k8s-file log: after the time, the stream and whether it is whole."""
+    return line.split(" ", 3)[-1]
 
 
 def run_words(container: Container) -> list[str]:
     """All of `podman run` but the name of the program. Pure; nothing of it is secret."""
     group, limits = container.group, container.group.limits
-    words = ["--detach", "--name", container.name, "--pull", "never", *_labels(group)]
+    words = ["--detach", "--name", container.name, "--pull", "never", *labels(group)]
     # The walls.
     words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(limits.pids)]
     words += ["--http-proxy=false", "--systemd=false", "--image-volume", "ignore", "--no-healthcheck"]
@@ -179,9 +160,9 @@ def run_words(container: Container) -> list[str]:
     return [*words, whole_name(container.image), *container.command]
 
 
-def _labels(group: Group) -> list[str]:
-    labels = {OWNER: group.owner, ATTEMPT: group.attempt, GROUP: group.name, **group.labels}
-    return [word for name, value in labels.items() for word in ("--label", f"{name}={value}")]
+def sandbox_name(group: Group) -> str:
+    """Of the container that holds a pod's namespaces."""
+    return f"{group.name}-sandbox"
 
 
 def _pod_limits(limits: Limits) -> list[str]:

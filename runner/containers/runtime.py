@@ -39,8 +39,8 @@ class ContainerRuntime(Protocol):
         ...
 
     async def start(self, container: Container) -> Running | Exited:
-        """Make it unless it is there, and start it unless it runs or has ended well. Its image and its group are
-        there. Exited: it has ended, well or by now. Raises NotStarted.
+        """Unless it runs or has ended well; one that failed is made anew, with nothing of what it wrote into its image.
+        Its image and its group are there. Exited: it has ended, well or by now. Raises NotStarted.
         """
         ...
 

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include "plan.h"
 #include "run.h"
 
-#define USAGE "usage: entrypoint run [--tee] [--plan PLAN] DIR NNN [NNN ...] | install DST | guard --lifeline FD [--grace MS] -- CMD ... | version"
+#define USAGE "usage: entrypoint run [--tee] [--plan PLAN] DIR NNN [NNN ...] | install DST | guard --lifeline FD [--grace MS] -- CMD ... | hold | version"
 
 /* Descriptors 0 to 2 exist from here on: a pipe that got one of these numbers would become a step's stdin or stdout. */
 static void fill_standard_descriptors(void) {
@@ -80,11 +81,23 @@ static int guard_command(int argc, char **argv) {
     return guard(lifeline, grace_ms, argv + i + 1);
 }
 
+/* Process 1 of a container that only holds namespaces for others. */
+static int hold(void) {
+    sigset_t end;
+    int number;
+    sigemptyset(&end);
+    sigaddset(&end, SIGTERM);
+    sigprocmask(SIG_BLOCK, &end, NULL);
+    while (sigwait(&end, &number)) continue;
+    return 0;
+}
+
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     fill_standard_descriptors();
     if (strcmp(command, "run") == 0) return run_command(argc - 2, argv + 2);
     if (strcmp(command, "guard") == 0) return guard_command(argc - 2, argv + 2);
+    if (strcmp(command, "hold") == 0 && argc == 2) return hold();
     if (strcmp(command, "install") == 0 && argc == 3) {
         install(argv[2]);
         return 0;

@@ -64,7 +64,7 @@ def _summary(code: Why, want: Want, fleet: Fleet, machines: list[Machine]) -> st
         Why.RUNS_ON: _no_such(want, fleet),
         Why.TOO_BIG: f"{_largest(want.needs, machines)}; take a smaller machineType or add a larger machine",
         Why.NEEDS_CONTAINERS: f"image needs containers; {names} isolate{s} processes only: "
-        "use a pool with isolation podman, or drop image",
+        "use a pool with isolation podman or containerd, or drop image",
         Why.NEEDS_NAMESPACE: "namespace needs Kubernetes, and no cluster that may run the job is: "
         "drop namespace, or add one",
         Why.NOT_SERVED: "the machines that could run it serve other tenants only; ask the operator for one of your own",

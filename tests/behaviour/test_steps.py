@@ -51,7 +51,8 @@ async def test_a_signal_is_told_with_its_number(place: Place, name: str) -> None
 
 async def test_a_daemon_in_a_session_of_its_own_goes_with_its_step(place: Place) -> None:
     daemon = 'setsid sh -c "setsid sleep 1000 & sleep 1000" daemon-of-$OVERSPILL_JOB_ID </dev/null >/dev/null 2>&1 &'
-    run = await place.submit({"steps": [{"run": daemon}, {"run": "pgrep -f daemon-of-$OVERSPILL_JOB_ID || echo none"}]})
+    look = 'grep -ls "daemon-o[f]-$OVERSPILL_JOB_ID" /proc/[0-9]*/cmdline || echo none'
+    run = await place.submit({"steps": [{"run": daemon}, {"run": look}]})
     assert (await run.ended()).outcome == "succeeded"
     assert await run.log(2) == b"none\n"
     assert await run.left() == []
@@ -87,10 +88,9 @@ async def test_a_background_step_that_dies_of_itself_fails_the_job(place: Place)
         {
             "name": "server",
             "background": True,
-            "run": "echo $$ >pid; while [ ! -e die ]; do sleep 0.02; done; exit 9",
-            "ready": "test -s pid",
+            "run": "while [ ! -e die ]; do sleep 0.02; done; exit 9",
         },
-        {"run": "touch die; while kill -0 $(cat pid) 2>/dev/null; do sleep 0.02; done"},
+        {"run": "touch die; until [ -s ../steps/001/exit ]; do sleep 0.02; done"},
     ]
     run = await place.submit({"steps": steps})
     ended = await run.ended()

@@ -60,6 +60,7 @@ SOURCES = {
     "kwok": Source("sigs.k8s.io/kwok", "v0.8.0", "sigs.k8s.io/kwok/cmd/kwok"),
     "helm": Source("helm.sh/helm/v3", "v3.22.0", "helm.sh/helm/v3/cmd/helm"),
     "docker-compose": Source("github.com/docker/compose/v2", "v2.40.3", "github.com/docker/compose/v2/cmd"),
+    "nerdctl": Source("github.com/containerd/nerdctl/v2", "v2.1.2", "github.com/containerd/nerdctl/v2/cmd/nerdctl"),
     **{
         name: _kubernetes(name)
         for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")

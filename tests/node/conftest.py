@@ -16,8 +16,9 @@ from tests.conftest import BusServer
 from tests.integration.runner.hub import HUB, TENANT, Hub
 from tests.kube.edge import ControllerProcess
 from tests.kube.kubelet import Kubelet
-from tests.node import edge
+from tests.node import containerd, edge, podman
 from tests.node import node as nodes
+from tests.node.containers import Store
 from tests.node.node import Node
 
 
@@ -25,6 +26,13 @@ from tests.node.node import Node
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with nodes.running(tmp_path_factory.mktemp("n")) as started:
         yield started
+
+
+@pytest.fixture(scope="session", params=[containerd, podman], ids=["containerd", "podman"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Where an agent's containers are, of each runtime in turn."""
+    with request.param.store(tmp_path_factory.mktemp("store")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
-"""The behaviour suite where steps run in podman's containers, and what is such a machine's alone. Needs root."""
+"""The behaviour suite where steps run in containers of podman and of containerd, and what is such a machine's alone.
+
+Needs root.
+"""
 
 import asyncio
-import json
 import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,21 +25,21 @@ from tests.behaviour.test_cancel import (  # noqa: F401 - run here, in this modu
     test_while_the_source_is_fetched,
 )
 from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this module's place
+    test_a_background_step_that_dies_of_itself_fails_the_job,
     test_a_background_step_whose_daemon_holds_the_pipe_hangs_nothing,
+    test_a_daemon_in_a_session_of_its_own_goes_with_its_step,
     test_a_daemon_that_holds_the_pipe_hangs_nothing,
-    test_a_hundred_steps_run_in_turn_each_with_its_own_log,
     test_a_step_over_its_own_timeout_is_the_one_that_failed,
     test_closed_output_is_no_end,
-    test_every_exit_code_is_told_as_it_was,
     test_the_first_failing_code_is_the_jobs,
     test_the_jobs_timeout_ends_what_runs_and_what_would_follow,
     test_who_ignores_sigterm_is_killed_after_the_grace,
 )
 from tests.conftest import BusServer
-from tests.integration.runner.waiting import until_there
+from tests.integration.runner.waiting import until_process_gone, until_there
 from tests.node import forge
 from tests.node import store as objects
-from tests.node.podman import ContainerPlace, PodmanStore, container_place, store
+from tests.node.containers import ContainerPlace, Store, container_place, limit
 from tests.node.runtime import BUSYBOX
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,17 +47,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 WAIT = "echo on; while [ ! -e over ]; do sleep 0.02; done"
 
 
-@pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStore]:
-    with store(tmp_path_factory.mktemp("podman")) as made:
-        yield made
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def place(
-    server: BusServer, podman: PodmanStore, tmp_path_factory: pytest.TempPathFactory
+    server: BusServer, store: Store, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ContainerPlace]:
-    async with container_place(server, tmp_path_factory.mktemp("place"), podman) as made:
+    async with container_place(server, tmp_path_factory.mktemp("place"), store) as made:
         yield made
 
 
@@ -95,23 +90,20 @@ async def test_git_brings_the_source_and_what_a_step_made_for_itself_alone_is_ke
 async def test_a_step_has_no_privilege_and_sees_nothing_of_the_machine_but_its_job(place: ContainerPlace) -> None:
     look = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' ' | sort; "
     look += "ls /overspill; find / -name attempt.json; ls /sys/class/net; env | grep -c SECRET; "
-    look += "touch /overspill/plan/x 2>/dev/null || echo refused"
+    look += "touch /overspill/plan/x 2>/dev/null || echo refused; grep -c ' /overspill/' /proc/mounts"
     run = await place.submit({"steps": [{"run": look, "env": {"THE_SECRET": "hush-hush"}}, {"run": WAIT}]})
     await run.said(2, b"on\n")
-    told = place.podman.call("inspect", *_containers(place, run.order.job))
+    containers = place.containers(run.order.job)
+    told = place.store.call("inspect", *containers)
+    steps = [pid for name, pid in containers.items() if "step-ctl" not in name]
+    limits = {(limit(pid, "memory", "memory.limit_in_bytes"), limit(pid, "pids", "pids.max")) for pid in steps}
     (run.directory / "work" / "over").touch()
     assert (await run.ended()).outcome == "succeeded"
     lines = (await run.log(1)).decode().split("\n")
     assert lines[:4] == ["CapBnd: 0000000000000000", "CapEff: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2"]
-    assert lines[4:] == ["bin", "job", "plan", "lo", "1", "refused", ""]
+    assert lines[4:] == ["bin", "job", "plan", "lo", "1", "refused", "3", ""]
     assert "hush-hush" not in told
-    steps = [each for each in json.loads(told) if "step-ctl" not in each["Name"]]
-    assert steps
-    assert {each["HostConfig"]["Memory"] for each in steps} == {2**28}
-    assert {each["HostConfig"]["PidsLimit"] for each in steps} == {4096}
-    assert {mount["Destination"] for each in steps for mount in each["Mounts"]} == {
-        "/overspill/job", "/overspill/plan", "/overspill/bin/entrypoint"
-    }  # fmt: skip
+    assert limits == {(2**28, 4096)}
     assert await run.left() == []
 
 
@@ -140,28 +132,18 @@ async def test_containers_of_an_attempt_that_nobody_knows_are_taken_away(place: 
     place.agent.signal(signal.SIGKILL)
     run.home.rename(place.agent.data / "taken")
     await place.hub.withdraw(run.order)
+    before = place.containers(run.order.job)
+    assert len(before) == 2
     place.agent.start()
-    assert await _until_none(place, run.order.job) == []
-
-
-async def _until_none(place: ContainerPlace, job: str) -> list[str]:
-    """`podman wait` ends when the container is removed."""
-    for name in _containers(place, job):
-        words = [*place.podman.command, "wait", "--condition", "removing", name]
-        subprocess.run(words, capture_output=True, check=False)
-    return _containers(place, job)
-
-
-def _containers(place: ContainerPlace, job: str) -> list[str]:
-    """Those that run, but for the one that podman holds a pod's namespaces with."""
-    names = place.podman.call("ps", "--format", "{{.Names}}").split()
-    return [name for name in names if job in name and "-step" in name]
+    for pid in before.values():
+        await until_process_gone(pid)
+    assert place.containers(run.order.job) == {}
 
 
 async def test_a_step_container_killed_is_lost_and_never_success(place: ContainerPlace) -> None:
     run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo never", "if": "always()"}]})
     await run.said(1, b"on\n")
-    place.podman.call("kill", next(name for name in _containers(place, run.order.job) if "step-ctl" not in name))
+    place.store.call("kill", next(name for name in place.containers(run.order.job) if "step-ctl" not in name))
     ended = await run.ended()
     assert (ended.outcome, ended.reason, ended.step) == ("error", "runner_lost", 1)
     assert await run.left() == []
@@ -170,7 +152,7 @@ async def test_a_step_container_killed_is_lost_and_never_success(place: Containe
 async def test_a_step_ctl_killed_is_started_again_and_tells_everything_once(place: ContainerPlace) -> None:
     run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
     await run.said(1, b"on\n")
-    place.podman.call("kill", next(name for name in _containers(place, run.order.job) if "step-ctl" in name))
+    place.store.call("kill", next(name for name in place.containers(run.order.job) if "step-ctl" in name))
     (run.directory / "work" / "over").touch()
     assert (await run.ended()).outcome == "succeeded"
     assert await run.log(1) == b"on\n"
@@ -210,4 +192,15 @@ async def test_a_step_that_is_out_of_memory_is_named_with_its_limit(place: Conta
     ended = await run.ended()
     assert (ended.outcome, ended.reason, ended.step) == ("failed", "out_of_memory", 2), ended
     assert "64 MiB" in ended.message
+    assert await run.left() == []
+
+
+async def test_each_signal_is_told_with_its_number(place: ContainerPlace) -> None:
+    names = ["HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "TERM", "USR1"]
+    steps = [{"run": f"ulimit -c 0; kill -{name} $$; sleep 60", "continue-on-error": True} for name in names]
+    run = await place.submit({"steps": steps})
+    assert (await run.ended()).outcome == "succeeded"
+    told = [await run.step(number) for number in range(1, len(names) + 1)]
+    numbers = [signal.Signals[f"SIG{name}"].value for name in names]
+    assert [(step.state, step.signal, step.exit_code) for step in told] == [("signaled", n, 128 + n) for n in numbers]
     assert await run.left() == []

@@ -177,3 +177,15 @@ def test_it_installs_itself_where_every_user_can_run_it(entrypoint: Path, tmp_pa
     assert copy.read_bytes() == entrypoint.read_bytes()
     assert copy.stat().st_mode & 0o777 == 0o755
     assert [path.name for path in tmp_path.iterdir()] == [copy.name]
+
+
+def test_who_holds_namespaces_for_others_does_so_until_it_is_told_to_end(entrypoint: Path) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # inherited: told too early, it waits for it
+    try:
+        process = subprocess.Popen([entrypoint, "hold"])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.1)
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 0

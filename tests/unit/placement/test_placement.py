@@ -42,7 +42,12 @@ def test_runs_on_names_a_pool_a_cluster_a_machine_or_labels_that_must_all_be_the
     [
         (want(1, "gpu"), machine(), Why.RUNS_ON, "no such pool, cluster or label: gpu; you have pools default"),
         (want(8), machine(), Why.TOO_BIG, "needs 8 cores, the largest machine has 4"),
-        (want(1, containers=True), machine(), Why.NEEDS_CONTAINERS, "use a pool with isolation podman, or drop image"),
+        (
+            want(1, containers=True),
+            machine(),
+            Why.NEEDS_CONTAINERS,
+            "use a pool with isolation podman or containerd, or drop image",
+        ),
         (want(1, namespace="team"), machine(), Why.NEEDS_NAMESPACE, "drop namespace"),
         (want(1), machine(state="draining"), Why.DRAINING, "draining"),
         (want(1), machine(state="lost"), Why.LOST, "see to the agent"),
