@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ PATIENCE_SECONDS = 120.0
 FIRST_PAUSE_SECONDS = 0.1
 ACCOUNT_TRIES = 100
 LONGEST_PAUSE_SECONDS = 3.0
+TRIES, TRYING_SECONDS = 4, 60.0
+"""How often a request is made that may be made twice, and for how long."""
 SILENCE_SECONDS = 60.0
 """The server says something every 15 s; longer silence means the connection is dead."""
 CHUNK_BYTES = 2**18
@@ -51,13 +54,8 @@ class Client:
         await self._http.aclose()
 
     async def submit(self, spec: bytes, media_type: str, key: str) -> Json:
-        """Told twice (with the same `key`) it makes one job, so a lost answer is asked for again."""
+        """Told twice (with the same `key`) it makes one job."""
         headers = {"Content-Type": media_type, "Idempotency-Key": key}
-        for _ in range(3):
-            try:
-                return await self._json("POST", "/v1/jobs", content=spec, headers=headers)
-            except Unreachable:
-                await asyncio.sleep(FIRST_PAUSE_SECONDS)
         return await self._json("POST", "/v1/jobs", content=spec, headers=headers)
 
     async def jobs(self, query: Mapping[str, str | int | list[str]]) -> Json:
@@ -219,6 +217,21 @@ class Client:
         return answer
 
     async def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
+        """What was refused for now, or whose answer was lost, is asked again: all but DELETE may be asked twice, of
+        which the second finds nothing.
+        """
+        pause, began = FIRST_PAUSE_SECONDS, time.monotonic()
+        for _ in range(TRIES - 1 if method != "DELETE" else 0):
+            try:
+                return await self._asked_once(method, path, **how)
+            except Unreachable as error:
+                if time.monotonic() - began > TRYING_SECONDS:
+                    raise
+                await asyncio.sleep(min(max(pause, error.retry_after_seconds), LONGEST_PAUSE_SECONDS))
+                pause *= 2
+        return await self._asked_once(method, path, **how)
+
+    async def _asked_once(self, method: str, path: str, **how: Any) -> httpx.Response:
         try:
             answer = await self._http.request(method, path, **how)
         except httpx.TransportError as error:
@@ -249,7 +262,8 @@ class Client:
         except (ValueError, KeyError, TypeError):
             detail = f"{self._server.url} answers {answer.status_code} {answer.reason_phrase}"
         if answer.status_code >= _SERVER_ERROR or answer.status_code == _TOO_MANY:
-            raise Unreachable(detail)
+            retry_after = answer.headers.get("retry-after", "")
+            raise Unreachable(detail, float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0)
         if answer.status_code == _MISSING:
             raise NoSuch(detail)
         if answer.status_code in _NOT_ALLOWED:

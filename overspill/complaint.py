@@ -32,6 +32,11 @@ class Complaint(Exception):
 class Unreachable(Complaint):
     """The server does not answer now; asking again may help."""
 
+    def __init__(self, message: str, retry_after_seconds: float = 0.0) -> None:
+        """`retry_after_seconds`: how long the server wants to be left in peace, as far as it said."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class NoSuch(Complaint):
     """The server has no such thing."""

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from shared.errors import OverspillError
 
@@ -97,9 +98,33 @@ def _from_up(environ: Mapping[str, str]) -> Server | None:
 
 
 def _server(url: str, token: str, said_by: str) -> Server:
+    if (why := _why_no_address(url)) is not None:
+        raise BadConfiguration(why=f"{said_by}: {url!r} is no address ({why}); give http://host:port or https://host")
+    token = token.strip()
+    if not token.isascii() or not token.isprintable():
+        raise BadConfiguration(why=f"{said_by}: the token beside it has characters that no token has; copy it again")
+    return Server(url.rstrip("/"), token, said_by)
+
+
+def _why_no_address(url: str) -> str | None:
+    """As the client would find out later, in its own words."""
+    import httpx
+
     if not url.startswith(("http://", "https://")):
-        raise BadConfiguration(why=f"{said_by}: {url!r} is no address; give http://host:port or https://host")
-    return Server(url.rstrip("/"), token.strip(), said_by)
+        return "it begins with neither http:// nor https://"
+    if any(character.isspace() or not character.isprintable() for character in url):
+        return "it has a blank or a control character"
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return "it names no host"
+        if parts.port == 0:
+            return "nobody listens on port 0"
+        parts.hostname.encode("idna")
+        httpx.URL(url).host.encode()
+    except (ValueError, httpx.InvalidURL) as error:  # what IDNA refuses is a ValueError
+        return str(error)
+    return "it has more than scheme, host, port and path" if parts.query or parts.fragment else None
 
 
 def _read_token(path: Path, said_by: str) -> str:

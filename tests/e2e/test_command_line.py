@@ -70,6 +70,15 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9 does not answer" in done.stderr
 
 
+@pytest.mark.parametrize("url", ["http://ho\x01st", "gopher://host", "http://host:http", "http://host:70000"])
+def test_an_address_that_is_none_is_one_line_that_names_the_remedy(tmp_path: Path, url: str) -> None:
+    done = run(tmp_path, "jobs", OVERSPILL_URL=url, OVERSPILL_TOKEN="t")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "OVERSPILL_URL" in done.stderr
+    assert "give http://host:port" in done.stderr
+
+
 def test_without_a_server_run_brings_the_platform_up_for_the_one_job_and_takes_it_down(tmp_path: Path) -> None:
     (tmp_path / "build.yaml").write_text("steps: [{run: echo alone}]\n")
     done = run(tmp_path, "run")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -49,6 +50,48 @@ async def test_every_answer_that_is_no_is_one_line_and_a_code(
             await it.job("x")
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("failure", ["lost", 503, 429, 502])
+async def test_what_may_be_asked_twice_is_asked_again(failure: str | int) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if len(asked) == 1 and failure == "lost":
+            raise httpx.ReadError("gone", request=request)
+        return problem(int(failure), "not now") if len(asked) == 1 else httpx.Response(200, json={"exists": True})
+
+    async with client(answer) as it:
+        assert await it.source("0" * 64, 1) == {"exists": True}
+    assert asked == ["POST", "POST"]
+
+
+async def test_a_server_that_says_when_to_come_again_is_left_in_peace_until_then() -> None:
+    asked: list[float] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            return httpx.Response(503, json={"detail": "not now"}, headers={"Retry-After": "1"})
+        return httpx.Response(200, json={"jobs": []})
+
+    async with client(answer) as it:
+        await it.jobs({})
+    assert asked[1] - asked[0] >= 1
+
+
+async def test_a_deletion_is_asked_for_once_as_the_second_would_find_nothing() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        return problem(503, "the bus is away")
+
+    async with client(answer) as it:
+        with pytest.raises(Unreachable):
+            await it.delete_tenant("acme", force=False)
+    assert asked == ["DELETE"]
 
 
 async def test_a_submission_whose_answer_was_lost_is_sent_again_under_the_same_key() -> None:
@@ -204,9 +247,34 @@ def test_what_a_dead_up_left_behind_is_no_server(tmp_path: Path) -> None:
     [
         ({"OVERSPILL_URL": "http://x"}, "neither OVERSPILL_TOKEN nor OVERSPILL_TOKEN_FILE"),
         ({"OVERSPILL_URL": "x:1", "OVERSPILL_TOKEN": "t"}, "is no address"),
+        ({"OVERSPILL_URL": "http://x", "OVERSPILL_TOKEN": "s\x01t"}, "the token beside it has characters"),
+        ({"OVERSPILL_URL": "http://x", "OVERSPILL_TOKEN": "tök"}, "the token beside it has characters"),
         ({"OVERSPILL_URL": "http://x", "OVERSPILL_TOKEN_FILE": "/nowhere"}, "/nowhere can't be read"),
     ],
 )
 def test_a_bad_configuration_names_what_to_mend(environ: dict[str, str], words: str) -> None:
     with pytest.raises(BadConfiguration, match=words):
         find_server(environ)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://host", "http://ho\x01st", "http://ho\nst", "http://ho st", "http://", "http://:80", "http://[::1"),
+        *("http://host:port", "http://host:99999", "http://host:0", "http://host:1:2", "http://256.1.1.1"),
+        *(f"http://{'a' * 64}", "http://a..b", "http://xn--a--", "http://host/?q", "http://host/#f", "http://[zz]"),
+    ],
+)
+def test_what_is_no_address_is_told_in_one_line_that_says_why_and_what_to_give(url: str) -> None:
+    with pytest.raises(BadConfiguration, match=r"is no address .*give http://host:port") as caught:
+        find_server({"OVERSPILL_URL": url, "OVERSPILL_TOKEN": "t"})
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "https://ci.example.org/", "http://[::1]:80", "http://ü.de/x"]
+)
+def test_an_address_is_taken(url: str) -> None:
+    found = find_server({"OVERSPILL_URL": url, "OVERSPILL_TOKEN": "t"})
+    assert found is not None
+    assert found.url == url.rstrip("/")
