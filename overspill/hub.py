@@ -36,6 +36,7 @@ from shared.adapters.identity import Identity
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import SEEDER
 from shared.adapters.s3_objects import S3Objects
+from shared.backoff import until_available
 from shared.errors import OverspillError
 from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, HUB_PARTIES, LOG_COLLECTOR, SCHEDULER, Party
 from shared.run import run_service
@@ -95,7 +96,10 @@ async def serve(settings: Settings, identity: Identity, door: socket.socket, tel
 
         async def bus(party: Party) -> NatsBus:
             credential = identity.credential(party)
-            return await stack.enter_async_context(NatsBus.connect(settings.nats_url, credential, name=party.name))
+            return await until_available(
+                f"the bus of {party.name}",
+                lambda: stack.enter_async_context(NatsBus.connect(settings.nats_url, credential, name=party.name)),
+            )
 
         readies = {party: asyncio.Event() for party in HUB_PARTIES}
         services: dict[Party, Coroutine[Any, Any, None]] = {
@@ -109,7 +113,9 @@ async def serve(settings: Settings, identity: Identity, door: socket.socket, tel
             SCHEDULER: serve_scheduler(scheduler.Settings(), await bus(SCHEDULER), readies[SCHEDULER]),
             GATEWAY: serve_gateway(at_gateway, await bus(GATEWAY), identity, readies[GATEWAY], sock=door),
         }
-        accounts = await stack.enter_async_context(Accounts.connect(settings.nats_url, identity))
+        accounts = await until_available(
+            "the bus of accounts", lambda: stack.enter_async_context(Accounts.connect(settings.nats_url, identity))
+        )
         seeder = await bus(SEEDER)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(follow(accounts, seeder), name="accounts")

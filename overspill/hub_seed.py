@@ -38,28 +38,29 @@ class BadToken(Rejected):
 
 async def prepare(url: str, identity: Identity, token: str, store_bytes: int = STORE_BYTES, replicas: int = 1) -> None:
     """Idempotent. Raises Unavailable when the bus doesn't come, BadToken, AccountRefused."""
-    await _provision(url, identity, replicas, store_bytes)
+    deadline = time.monotonic() + BUS_WAIT_SECONDS
+    while True:
+        try:
+            await _prepare(url, identity, token, store_bytes, replicas)
+        except Unavailable as error:
+            # A server may need a moment to open its streams, and several to agree on who leads.
+            if time.monotonic() > deadline:
+                raise
+            log.info("bus_waits", why=str(error))
+            await asyncio.sleep(_LOOK_SECONDS)
+        else:
+            return
+
+
+async def _prepare(url: str, identity: Identity, token: str, store_bytes: int, replicas: int) -> None:
+    async with NatsBus.connect(url, identity.credential(PROVISIONER), name="provisioner") as bus:
+        await provision(bus, replicas, store_bytes)
     async with Accounts.connect(url, identity) as accounts:
         await accounts.add_tenant(TENANT)
         await accounts.add_cluster(CLUSTER)
     async with NatsBus.connect(url, identity.credential(SEEDER), name="seeder") as bus:
         await _change(bus.bucket(TENANTS), TENANT, lambda value: encode(_tenant(value, token)))
         await _change(bus.bucket(CLUSTERS), CLUSTER, lambda value: encode(_cluster(value, url)))
-
-
-async def _provision(url: str, identity: Identity, replicas: int, store_bytes: int) -> None:
-    """A server may need a moment to open its streams, and several to agree on who leads. Raises Unavailable."""
-    deadline = time.monotonic() + BUS_WAIT_SECONDS
-    while True:
-        try:
-            async with NatsBus.connect(url, identity.credential(PROVISIONER), name="provisioner") as bus:
-                await provision(bus, replicas, store_bytes)
-                return
-        except Unavailable as error:
-            if time.monotonic() > deadline:
-                raise
-            log.info("bus_waits", why=str(error))
-            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _tenant(value: bytes | None, token: str) -> TenantRecord:

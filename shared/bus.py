@@ -82,7 +82,9 @@ class KeyValue(Protocol):
     async def update(self, key: str, value: bytes, revision: int, ttl_seconds: float | None = None) -> int: ...
     async def delete(self, key: str, revision: int | None = None) -> None: ...
     def watch(self) -> AsyncIterator[Entry]:
-        """Every present entry, then every change; never ends. After an outage present entries come again."""
+        """Every present entry, then every change; never ends. An outage, also one at the beginning, only delays it;
+        after it present entries come again.
+        """
         ...
 
 
@@ -123,11 +125,16 @@ class Bus(Protocol):
         ...
 
     def serve(self, subject: str, responder: Responder, *, queue: str = "") -> AbstractAsyncContextManager[None]:
-        """Answer requests while the context lasts. Same `queue`: one of the group answers."""
+        """Answer requests while the context lasts. Same `queue`: one of the group answers.
+
+        It is entered once the server knows of it, which an outage only delays.
+        """
         ...
 
     def listen(self, *subjects: str, limit: int = 65_536) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
-        """Core messages as they come. Past `limit` waiting ones the oldest are dropped."""
+        """Core messages as they come, from when it is entered on, which raises Unavailable in an outage. Past `limit`
+        waiting ones the oldest are dropped.
+        """
         ...
 
     async def last(self, stream: Stream, subject: Subject | str) -> Message | None:

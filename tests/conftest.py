@@ -63,11 +63,24 @@ class BusServer:
 
     def kill(self) -> None:
         """kill -9 of nats-server itself, this very instant."""
+        for pid in self._servers():
+            os.kill(pid, signal.SIGKILL)
+        self.stop()
+
+    def _servers(self) -> list[int]:
         assert self._guard is not None
         children = Path(f"/proc/{self._guard.pid}/task/{self._guard.pid}/children").read_text().split()
-        for pid in children:
-            os.kill(int(pid), signal.SIGKILL)
-        self.stop()
+        return [int(pid) for pid in children]
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """It keeps its connections and answers nothing, as on a machine that has too much to do."""
+        (server,) = self._servers()
+        os.kill(server, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(server, signal.SIGCONT)
 
     def restart(self) -> None:
         self.stop()

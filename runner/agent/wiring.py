@@ -34,6 +34,7 @@ from runner.containers.site import Containers
 from runner.controller.policy import Ending
 from runner.entrypoint.build import binary
 from runner.protocol.directory import PROTOCOL, AttemptDir, write_whole
+from shared.backoff import until_available
 from shared.bus import Bus
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts.machine import MachineBeat
@@ -251,7 +252,10 @@ class Station:
 
     async def _listen(self) -> None:
         subject = DesiredAt.filter(cluster=self._settings.cluster, target=self._settings.machine)
-        async with self._bus.listen(subject) as messages:
+        async with contextlib.AsyncExitStack() as stack:
+            messages = await until_available(
+                "desired state", lambda: stack.enter_async_context(self._bus.listen(subject))
+            )
             self._ask.set()  # what came before we listened
             async for message in messages:
                 try:

@@ -25,6 +25,7 @@ from runner.controller.wall_keeping import WallKeeper
 from runner.controller.walls import Surroundings
 from runner.controller.walls import entrypoints as entrypoints_map
 from runner.entrypoint.build import OVERRIDE, BuildFailed, NoCompiler, binary, release_binary
+from shared.backoff import until_available
 from shared.bus import Bus
 from shared.cancelling import apart
 from shared.clock import Clock, SystemClock
@@ -182,7 +183,10 @@ class Watch:
     async def _listen(self) -> None:
         subject = DesiredAt.filter(cluster=self._settings.cluster, target=KUBE)
         book = self._controller.known.book
-        async with self._bus.listen(subject) as messages:
+        async with contextlib.AsyncExitStack() as stack:
+            messages = await until_available(
+                "desired state", lambda: stack.enter_async_context(self._bus.listen(subject))
+            )
             self._ask.set()  # what came before we listened
             async for message in messages:
                 try:

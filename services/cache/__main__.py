@@ -5,18 +5,16 @@ import sys
 
 from services.cache.settings import Settings
 from services.cache.wiring import serve
-from shared.adapters.nats_bus import connect
 from shared.adapters.s3_objects import S3Objects
-from shared.credential import Credential
+from shared.adapters.service_bus import service_bus
+from shared.backoff import until_available
 from shared.run import run_service
-from shared.settings import BusSettings, ObjectSettings
+from shared.settings import ObjectSettings
 
 
 async def main() -> None:
-    where = BusSettings()
-    credential = Credential.from_file(where.nats_creds_file) if where.nats_creds_file else None
-    async with connect(where.nats_url, credential, name="cache") as bus, S3Objects.connect(ObjectSettings()) as objects:
-        await objects.ensure_bucket()
+    async with service_bus("cache") as bus, S3Objects.connect(ObjectSettings()) as objects:
+        await until_available("the object store", objects.ensure_bucket)
         await serve(Settings(), bus, objects, asyncio.Event())
 
 

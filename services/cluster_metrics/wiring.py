@@ -5,6 +5,7 @@ import contextlib
 
 from services.cluster_metrics.handlers import Watch
 from services.cluster_metrics.settings import Settings
+from shared.backoff import until_available
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.crash_points import crash_point
@@ -16,12 +17,10 @@ async def serve(settings: Settings, bus: Bus, ready: asyncio.Event, clock: Clock
     """Runs until cancelled. `ready` is set once beats are heard."""
     heard = asyncio.Event()
     watch = Watch(settings, bus, clock or SystemClock())
-    async with (
-        bus.listen(Beat.filter()) as beats,
-        healthy(bus, "cluster-metrics"),
-        asyncio.TaskGroup() as tasks,
-    ):
-        await watch.restore()
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        beats = await until_available("beats", lambda: stack.enter_async_context(bus.listen(Beat.filter())))
+        await stack.enter_async_context(healthy(bus, "cluster-metrics"))
+        await until_available("the pictures told before", watch.restore)
         crash_point("cluster-metrics.after-restore-before-beats")
         bus.on_reconnect(watch.resume)
 

@@ -5,21 +5,15 @@ import sys
 
 from services.log_collector.settings import Settings
 from services.log_collector.wiring import serve
-from shared.adapters.nats_bus import connect
 from shared.adapters.s3_objects import S3Objects
-from shared.credential import Credential
+from shared.adapters.service_bus import service_bus
 from shared.pulse import Pulse
 from shared.run import run_service
-from shared.settings import BusSettings, ObjectSettings
+from shared.settings import ObjectSettings
 
 
 async def main() -> None:
-    where = BusSettings()
-    credential = Credential.from_file(where.nats_creds_file) if where.nats_creds_file else None
-    async with (
-        connect(where.nats_url, credential, name="log-collector") as bus,
-        S3Objects.connect(ObjectSettings()) as objects,
-    ):
+    async with service_bus("log-collector") as bus, S3Objects.connect(ObjectSettings()) as objects:
         await serve(Settings(), bus, objects, asyncio.Event(), pulse=Pulse.of_environment())
 
 

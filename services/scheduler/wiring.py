@@ -12,6 +12,7 @@ from services.scheduler.leading import Leader
 from services.scheduler.lease import Lease
 from services.scheduler.settings import Settings
 from services.scheduler.state import State
+from shared.backoff import until_available
 from shared.bus import Bus
 from shared.clock import Clock, SystemClock
 from shared.errors import Unavailable
@@ -39,7 +40,7 @@ async def serve(
     follower = Follower(bus, clock, state, changed.set)
     leader = Leader(settings, bus, clock, state, follower, lease, changed)
     desk = Desk(bus, clock, state, follower)
-    await follower.load()
+    await until_available("the state", follower.load)
     bus.on_reconnect(follower.resumed)
     came_back = asyncio.Event()
     bus.on_reconnect(came_back.set)

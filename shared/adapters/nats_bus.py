@@ -19,6 +19,7 @@ from shared.adapters import nats_read, nats_work
 from shared.adapters.nats_api import STORE_NOTE, api, raise_for, round_trip, stream_info, to_message
 from shared.adapters.nats_kv import NatsKeyValue
 from shared.adapters.nats_spans import answering, asking, sending
+from shared.backoff import until_available
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
 from shared.cancelling import cancels, heed_cancel
 from shared.credential import Credential
@@ -213,7 +214,7 @@ class NatsBus:
 
             subscription = await self._nc.subscribe(subject, queue=queue, cb=on_request)
             try:
-                await self._flush()
+                await until_available(subject, self._flush)
                 yield
             finally:
                 await _unsubscribe(subscription)
@@ -249,8 +250,8 @@ class NatsBus:
             queue.put_nowait(to_message(raw))
 
         subscriptions = [await self._nc.subscribe(subject, cb=on_message) for subject in subjects]
-        await self._flush()
         try:
+            await self._flush()
             yield _drain(queue)
         finally:
             for subscription in subscriptions:

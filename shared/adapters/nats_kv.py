@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from shared.adapters import nats_read
+from shared.backoff import until_available
 from shared.bus import Entry, Message
 from shared.stream import Bucket
 
@@ -62,7 +63,7 @@ class NatsKeyValue:
 
     async def watch(self) -> AsyncIterator[Entry]:
         position = 0
-        for entry in await self._snapshot():
+        for entry in await until_available(self._stream, self._snapshot):
             position = max(position, entry.revision)
             yield entry
         async for message in nats_read.endless(self._bus, self._stream, (self._prefix + ">",), position + 1):

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import nats.errors
+import structlog
 from nats.aio.msg import Msg
 
 from shared.adapters.nats_api import Missing, api, round_trip
@@ -25,6 +26,8 @@ from shared.ids import random_id
 
 if TYPE_CHECKING:
     from shared.adapters.nats_bus import NatsBus
+
+log = structlog.get_logger()
 
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 2.5 * HEARTBEAT_SECONDS
@@ -115,7 +118,9 @@ async def endless(bus: "NatsBus", stream: str, filters: tuple[str, ...], from_se
                     position, pause = message.seq + 1, RETRY_SECONDS[0]
                     if wanted(message.subject):
                         yield message
-        except (_Broken, Unavailable, Missing):
+        except (_Broken, Unavailable, Missing) as error:
+            if not isinstance(error, _Broken):
+                log.warning("waits", what=f"stream {stream}", why=str(error))
             # Not polling: only after a failure, so that a server that is away isn't hammered.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 2, RETRY_SECONDS[1])
@@ -209,7 +214,10 @@ async def _on_control(bus: "NatsBus", raw: Msg, seen: int) -> None:
     headers = raw.headers or {}
     answer_to = raw.reply or headers.get("Nats-Consumer-Stalled")
     if answer_to:
-        await bus.client.publish(answer_to, b"")
+        try:
+            await bus.client.publish(answer_to, b"")
+        except nats.errors.Error as error:
+            raise _Broken from error
     told = headers.get("Nats-Last-Consumer")
     if told is not None and int(told) > seen:
         raise _Broken

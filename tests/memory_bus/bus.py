@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 
 from shared.adapters.nats_bus import Refused
+from shared.backoff import until_available
 from shared.bus import TRACEPARENT, Delivery, Headers, KeyValue, Message, Responder, Stored
 from shared.errors import OutcomeUnknown, OverspillError, Unavailable
 from shared.requests import Refusal
@@ -146,7 +147,7 @@ class MemoryBus:
 
     @asynccontextmanager
     async def serve(self, subject: str, responder: Responder, *, queue: str = "") -> AsyncIterator[None]:
-        await self.way()
+        await until_available(subject, self.way)
         async with asyncio.TaskGroup() as tasks:
 
             def answer(message: Message) -> "asyncio.Task[tuple[bytes, Headers] | BaseException]":

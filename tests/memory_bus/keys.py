@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from shared.backoff import until_available
 from shared.bus import Entry
 from shared.errors import WrongSequence
 
@@ -89,14 +90,14 @@ class MemoryKeyValue:
         wake = self._again(queue)
         self._bus.on_reconnect(wake)
         try:
-            for entry in (await self.all()).values():
+            for entry in (await until_available(self._name, self.all)).values():
                 yield entry
             while True:
                 changed = await queue.get()
                 if changed is not None:
                     yield changed
                     continue
-                for entry in (await self.all()).values():
+                for entry in (await until_available(self._name, self.all)).values():
                     yield entry
         finally:
             self._keys.watchers.remove(queue)
