@@ -1,5 +1,6 @@
 """Server-sent events: form, headers, and the ids clients resume from."""
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -7,9 +8,12 @@ from typing import Any
 
 import orjson
 from starlette.responses import StreamingResponse
+from starlette.types import Send
 
 from services.gateway.refusals import BadRequest
 
+ENDING_SECONDS = 0.5
+"""Of a stream that ends by itself between two events."""
 KEEP_ALIVE = b": still here\n\n"
 _LOG_ID = re.compile(r"(\d{1,3}):((?:\d{1,3}=\d{1,18})(?:,\d{1,3}=\d{1,18})*)?")
 MAX_EVENT_ID_CHARACTERS = 8000
@@ -21,11 +25,29 @@ def sse(event: str, data: Any, event_id: str | int | None = None) -> bytes:
 
 
 class EventStream(StreamingResponse):
+    """Ends when the gateway does, whatever it waits for; its client comes again with the last id it saw."""
+
     media_type = "text/event-stream"
 
-    def __init__(self, content: AsyncIterator[bytes]) -> None:
+    def __init__(self, content: AsyncIterator[bytes], closed: asyncio.Event) -> None:
         # A proxy that buffers would make live into late.
         super().__init__(content, headers={"X-Accel-Buffering": "no"})
+        self._closed = closed
+
+    async def stream_response(self, send: Send) -> None:
+        streaming = asyncio.ensure_future(super().stream_response(send))
+        closing = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait({streaming, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({streaming}, timeout=ENDING_SECONDS)
+            if streaming.done():
+                streaming.result()
+                return
+        finally:
+            streaming.cancel()
+            closing.cancel()
+            await asyncio.wait({streaming, closing})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def resume_seq(last_event_id: str | None) -> int:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from services.gateway.admission import Admission, QueueDepth
 from services.gateway.app import create_app
@@ -152,10 +153,28 @@ class _Server(uvicorn.Server):
         # Signals are the process' (shared.run), not one service's: the hub has several.
         yield
 
+    def cut(self) -> None:
+        """Who does not read, or waits for what does not come, is waited for no longer."""
+        for connection in tuple(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        for task in tuple(self.server_state.tasks):
+            task.cancel()
+
 
 async def _http(desk: Desk, door: socket.socket) -> None:
+    app = create_app(desk)
+
+    async def ending(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not desk.followers.closing:
+                raise
+            log.info("request_cut", path=scope.get("path"))
+
     config = uvicorn.Config(
-        create_app(desk),
+        ending,
         access_log=False,
         log_config=None,
         lifespan="off",
@@ -163,7 +182,7 @@ async def _http(desk: Desk, door: socket.socket) -> None:
         proxy_headers=False,
         ws="none",
         date_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=2 * STOP_SECONDS,
         h11_max_incomplete_event_size=32_768,
         limit_concurrency=desk.settings.max_followers + 1000,
     )
@@ -177,5 +196,7 @@ async def _http(desk: Desk, door: socket.socket) -> None:
     finally:
         desk.followers.close()
         server.should_exit = True
+        cutting = asyncio.get_running_loop().call_later(STOP_SECONDS, server.cut)
         with contextlib.suppress(asyncio.CancelledError):
             await serving
+        cutting.cancel()

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import time
@@ -157,14 +156,30 @@ def test_the_object_store_has_no_door_without_a_key(platform: Platform) -> None:
     assert httpx.post(f"http://{assigned['url']}/{assigned['fid']}", content=b"x").status_code == 401
 
 
+def listening(data: Path) -> dict[int, str]:
+    """By port: the address, as the kernel writes it, where a process of this `up` listens, for TCP or UDP."""
+    sockets: set[str] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(data).encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
+                sockets |= {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
+    found: dict[int, str] = {}
+    for table, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == state and f"socket:[{fields[9]}]" in sockets:
+                address, _, port = fields[1].rpartition(":")
+                found[int(port, 16)] = address
+    return found
+
+
 def test_everything_listens_on_the_loopback_alone(platform: Platform) -> None:
-    ports = json.loads((platform.data / "objects" / "ports.json").read_text())
-    ports |= json.loads((platform.data / "ports.json").read_text())
-    others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
-    for address in [other for other in others if not other.startswith("127.")]:
-        for name, port in ports.items():
-            with socket.socket() as probe:
-                assert probe.connect_ex((address, port)) != 0, name
+    store = json.loads((platform.data / "objects" / "ports.json").read_text())
+    known = {port + above for port in store.values() for above in (0, 10_000)}  # gRPC above HTTP
+    known |= set(json.loads((platform.data / "ports.json").read_text()).values())
+    there = listening(platform.data)
+    assert known <= there.keys()
+    assert set(there.values()) == {"0100007F"}  # 127.0.0.1
 
 
 def test_killed_it_leaves_no_process_and_forgets_nothing(own: Platform) -> None:
@@ -212,6 +227,23 @@ def test_a_killed_hub_is_started_again_at_the_same_address_and_builds_go_on(own:
     assert (ended["state"], ended["epoch"]) == ("succeeded", 1)
     done = own.run("run", "--no-source", str(own.spec("steps: [{run: echo again}]") / "build.yaml"))
     assert done.code == 0, done.out + done.err
+
+
+def test_a_hub_that_is_ended_ends_its_streams_and_followers_go_on_where_they_were(own: Platform) -> None:
+    spec = own.spec("steps: [{run: 'echo begun; while [ ! -e go ]; do sleep 0.1; done; echo on'}]")
+    job = own.run("run", "--detach", "--no-source", str(spec / "build.yaml")).out.strip()
+    following = own.popen("logs", "-f", job)
+    assert following.stdout is not None
+    assert following.stdout.readline() == "begun\n"
+    hub = pid_of(own.data, "overspill.hub")
+    os.kill(hub, signal.SIGTERM)
+    (own.data / "agent" / "attempts" / f"{job}-1" / "work" / "go").touch()
+    out, err = following.communicate(timeout=END_SECONDS)
+    assert (following.returncode, out, err) == (0, "on\n", "")
+    assert pid_of(own.data, "overspill.hub") != hub
+    log = (own.data / "logs" / "hub.log").read_text()
+    assert "Traceback" not in log
+    assert '"level":"error"' not in log
 
 
 def test_a_killed_agent_is_started_again_and_what_it_ran_is_told_truthfully(own: Platform, tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ class Followers:
         self._limit, self._limit_of_tenant, self._limit_of_job = limit, limit_of_tenant, limit_of_job
         self._of_tenant: Counter[str] = Counter()
         self._listeners: dict[JobKey, set[Listener]] = {}
-        self.closing = False
+        self.closed = asyncio.Event()
+        """Set when the gateway ends."""
 
     @contextmanager
     def follow(self, key: JobKey, listener: Listener) -> Iterator[None]:
@@ -78,9 +79,13 @@ class Followers:
             for listener in tuple(self._listeners.get(key, ())):
                 listener.tell()
 
+    @property
+    def closing(self) -> bool:
+        return self.closed.is_set()
+
     def close(self) -> None:
         """The gateway ends: every stream ends by itself, its client resumes elsewhere."""
-        self.closing = True
+        self.closed.set()
         for of_job in self._listeners.values():
             for listener in of_job:
                 listener.tell()

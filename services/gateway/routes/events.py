@@ -54,7 +54,7 @@ async def get_events(
         rows = await desk.reading.events(caller.tenant, job, position, PAGE)
         return show(EventPage(events=[_view(row) for row in rows], complete=record.ended and len(rows) < PAGE))
     desk.followers.check((caller.tenant, job))
-    return EventStream(_stream(desk, caller.tenant, job, position))
+    return EventStream(_stream(desk, caller.tenant, job, position), desk.followers.closed)
 
 
 async def _stream(desk: Desk, tenant: str, job: str, position: int) -> AsyncGenerator[bytes, None]:

@@ -115,7 +115,7 @@ class _Stream:
 
     async def _live(self) -> AsyncGenerator[bytes, None]:
         """Live chunks as they come, until there is a reason to look at the job or the truth."""
-        while True:
+        while not self._desk.followers.closing:
             wake = await self._waiting.next(LOOK_AGAIN_SECONDS)
             if wake is Wake.JOB_CHANGED:
                 return

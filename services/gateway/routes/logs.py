@@ -81,7 +81,7 @@ async def get_logs(
     if follow:
         asked = FollowAsked(caller.tenant, job, steps, epoch, since_ms, resume_log(last_event_id))
         desk.followers.check((caller.tenant, job))
-        return EventStream(log_stream(desk, asked))
+        return EventStream(log_stream(desk, asked), desk.followers.closed)
     if epoch is not None and epoch > record.epoch:
         raise NotFound(what="attempt", name=f"{epoch} of this job; its newest is {record.epoch}")
     at_epoch = record.epoch if epoch is None else epoch

@@ -13,7 +13,7 @@ import pytest
 from services.gateway import wiring
 from services.gateway.settings import Settings
 from shared.adapters.nats_bus import NatsBus
-from shared.bus import Headers, Message
+from shared.bus import Headers, Message, Responder
 from shared.facts import Fact, JobRecord
 from shared.flow import CLUSTERS, JOBS, TENANTS, Evt, Job
 from shared.ids import random_id
@@ -144,9 +144,13 @@ class Logs:
     times: dict[tuple[str, int, int], list[tuple[int, int]]] = field(default_factory=dict)
     complete: set[tuple[str, int, int]] = field(default_factory=set)
     asked: int = 0
+    answer_with: Responder | None = None
+    """In its place."""
 
     async def answer(self, message: Message) -> tuple[bytes, Headers]:
         self.asked += 1
+        if self.answer_with is not None:
+            return await self.answer_with(message)
         asked = decode(LogAsked, message.data)
         key = (asked.job, asked.epoch, asked.step)
         log = self.logs.get(key, b"")

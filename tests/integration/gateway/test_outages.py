@@ -1,13 +1,19 @@
 """The bus goes away and comes back; the gateway stays and tells the truth meanwhile."""
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from shared.errors import Unavailable
 from shared.parties import GATEWAY, SCHEDULER
-from tests.integration.gateway.conftest import SPEC, Gateway, eventually, running
-from tests.integration.gateway.test_streams import ENDED, PLACED, Stream, open_stream
+from tests.integration.gateway.conftest import SPEC, Gateway, Logs, eventually, running
+from tests.integration.gateway.test_streams import ENDED, PLACED, Stream, open_stream, runner_of
 
 
 async def move_when_possible(gateway: Gateway, job: str, **changes: Any) -> None:
@@ -70,3 +76,98 @@ async def test_a_gateway_that_ends_closes_its_streams_so_that_clients_resume(
         gateway.stop()
         async with asyncio.timeout(10):
             await ended.wait()
+
+
+@dataclass
+class Ending:
+    """A gateway that ends while a log of it is followed; what it says of that in its own log."""
+
+    gateway: Gateway
+    log: pytest.LogCaptureFixture
+
+    async def end(self) -> None:
+        self.gateway.stop()
+        async with asyncio.timeout(20):
+            await asyncio.wait([self.gateway.serving])
+        assert [record.getMessage() for record in self.log.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.fixture
+async def ending(
+    bus_server: Any, hub_bus: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Ending]:
+    async with running(bus_server, hub_bus, tmp_path) as gateway:
+        yield Ending(gateway, caplog)
+
+
+async def rest_of(stream: Stream) -> list[dict[str, Any]]:
+    return [event async for event in stream.events()]
+
+
+async def test_a_gateway_that_ends_ends_a_followed_log_that_never_rests(
+    ending: Ending, logs: Logs, hub_bus: Any
+) -> None:
+    runner = await runner_of(ending.gateway, logs, hub_bus)
+    path = f"/v1/jobs/{runner.job}/logs?follow=true"
+
+    async def write() -> None:
+        while True:
+            await runner.write(1, b"more\n")
+
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(write())
+        async with open_stream(ending.gateway, path) as response:
+            stream = Stream(response)
+            await stream.next("log")
+            reading = tasks.create_task(rest_of(stream))
+            await ending.end()
+            assert "end" not in {event["event"] for event in await reading}
+        writing.cancel()
+
+
+async def test_a_gateway_that_ends_ends_a_followed_log_that_nobody_reads_to_it(
+    ending: Ending, logs: Logs, hub_bus: Any
+) -> None:
+    runner = await runner_of(ending.gateway, logs, hub_bus)
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def late(_: Any) -> Any:
+        asked.set()
+        await over.wait()
+        raise Unavailable(what="the log", why="it is over")
+
+    await runner.write(1, b"before\n", live=False)
+    async with open_stream(ending.gateway, f"/v1/jobs/{runner.job}/logs?follow=true") as response:
+        stream = Stream(response)
+        assert (await stream.next("log"))["id"] == "1:1=7"
+        logs.answer_with = late
+        await runner.write(1, b"missed\n", live=False)
+        await runner.write(1, b"live\n")
+        reading = asyncio.ensure_future(rest_of(stream))
+        await asked.wait()
+        try:
+            await ending.end()
+            assert await reading == []
+        finally:
+            over.set()
+
+
+async def test_a_gateway_that_ends_does_not_wait_for_who_does_not_read(
+    ending: Ending, logs: Logs, hub_bus: Any
+) -> None:
+    gateway = ending.gateway
+    runner = await runner_of(gateway, logs, hub_bus)
+    logs.logs[(runner.job, 1, 1)] = b"x" * 2**26
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    head = f"GET /v1/jobs/{runner.job}/logs?follow=true HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer"
+    writer.write(f"{head} {gateway.token}\r\n\r\n".encode())
+    await reader.readline()
+    asked = -1
+    while asked != logs.asked or not asked:  # until the gateway reads on no more
+        asked = logs.asked
+        await asyncio.sleep(0.5)
+    await ending.end()
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
