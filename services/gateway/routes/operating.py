@@ -1,11 +1,11 @@
 """What operators of the platform need: what was buried."""
 
-from collections import deque
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from services.gateway.buried import newest
 from services.gateway.desk import Operator, TheDesk
 from services.gateway.presenting import time_of
 from services.gateway.refusals import BadRequest
@@ -14,7 +14,7 @@ from services.gateway.views import BuriedPage, BuriedView
 from shared.burying import SIZE, SUBJECT, WHY
 from shared.bus import Message
 from shared.clock import iso
-from shared.flow import DLQ, Buried
+from shared.flow import Buried
 from shared.ids import is_token
 
 router = APIRouter(prefix="/v1", tags=["operating"])
@@ -36,12 +36,8 @@ async def list_buried(
     known = {name: value for name, value in (("service", service), ("sender", sender)) if value is not None}
     if not all(is_token(value) for value in known.values()):
         raise BadRequest(why="service and sender are names such as `gateway` and `default`")
-    found: deque[Message] = deque(maxlen=limit + 1)
-    async for message in desk.bus.read(DLQ, Buried.filter(**known), from_seq=1):
-        if before is not None and message.seq >= before:
-            break
-        found.append(message)
-    page = list(reversed(found))[:limit]
+    found = await newest(desk.bus, Buried.filter(**known), limit + 1, before)
+    page = found[:limit]
     more = page[-1].seq if len(found) > limit else None
     return show(BuriedPage(buried=[_view(message) for message in page], next_before=more))
 
