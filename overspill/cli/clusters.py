@@ -141,6 +141,26 @@ def _write(file: Path, text: str) -> None:
 
 
 @clusters.command()
+def cordon(name: Name) -> None:
+    """Place nothing more in a cluster; what runs there goes on. For operators."""
+    _set_cordoned(name, f"{name} is cordoned: `overspill clusters uncordon {name}` lifts it", cordoned=True)
+
+
+@clusters.command()
+def uncordon(name: Name) -> None:
+    """Place jobs in a cluster again. For operators."""
+    _set_cordoned(name, f"{name} is not cordoned: jobs are placed there", cordoned=False)
+
+
+def _set_cordoned(name: str, said: str, *, cordoned: bool) -> None:
+    async def work(client: "Client") -> None:
+        await _cordon(client, name, cordoned=cordoned)
+        say(said)
+
+    ask(work)
+
+
+@clusters.command()
 def remove(
     name: Name,
     *,
@@ -151,7 +171,7 @@ def remove(
 
     async def work(client: "Client") -> None:
         if drain:
-            await client.put_cluster(name, (await _drained(client, name)))
+            await _cordon(client, name, cordoned=True)
             await _until_idle(client, name)
         await client.remove_cluster(name, force=force)
         say(f"{name} is removed; `helm uninstall edge -n {NAMESPACE}` there takes its controller away")
@@ -159,10 +179,10 @@ def remove(
     ask(work)
 
 
-async def _drained(client: "Client", name: str) -> dict[str, bool]:
+async def _cordon(client: "Client", name: str, *, cordoned: bool) -> None:
     """Raises NoSuch, so that nothing new is made of a slip."""
     await _found(client, name)
-    return {"cordoned": True}
+    await client.put_cluster(name, {"cordoned": cordoned})
 
 
 async def _until_idle(client: "Client", name: str) -> None:

@@ -90,6 +90,8 @@ def test_joining_again_changes_what_is_named_and_leaves_the_rest(platform: Platf
         (("clusters", "join", "c7", "--bus", BUS, "--pool", "a=b"), "fixed, serverless, agents"),
         (("clusters", "join", "C7", "--bus", BUS), "cluster"),
         (("clusters", "show", "c7"), "see `overspill clusters`"),
+        (("clusters", "cordon", "c7"), "no cluster 'c7'"),
+        (("clusters", "uncordon", "c7"), "no cluster 'c7'"),
         (("clusters", "remove", "c7"), "no cluster c7"),
         (("clusters", "remove", "c7", "--drain"), "no cluster 'c7'"),
         (("tenant", "create", "nobody", "--namespace", "kube-system"), "kube-system"),
@@ -132,6 +134,18 @@ def test_a_cluster_with_jobs_is_removed_by_drain_once_they_have_ended(own: Platf
     assert "helm uninstall edge -n overspill" in out
     assert own.run("show", job, "--json").json()["state"] == "succeeded"
     assert own.run("clusters", "list", "--json").json()["clusters"] == []
+
+
+def test_a_cordoned_cluster_gets_nothing_more_until_it_is_uncordoned(own: Platform) -> None:
+    done = own.run("clusters", "cordon", "local")
+    assert (done.code, done.err) == (0, "")
+    assert "overspill clusters uncordon local" in done.out
+    assert cluster(own, "local")["state"] == "draining"
+    job = own.run("run", "--detach", cwd=own.spec("steps: [{run: 'true'}]")).out.strip()
+    until(lambda: own.run("show", job, "--json").json(), lambda view: view["waiting_for"] == "draining")
+    assert own.run("clusters", "uncordon", "local").code == 0
+    until(lambda: own.run("show", job, "--json").json(), lambda view: view["state"] == "succeeded")
+    assert cluster(own, "local")["state"] == "ready"
 
 
 def test_a_cluster_with_jobs_is_removed_at_once_by_force(own: Platform) -> None:
