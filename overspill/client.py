@@ -69,7 +69,8 @@ class Client:
 
     async def delete(self, job: str, *, cancel: bool) -> bool:
         """False: it was live and goes once it has ended."""
-        answer = await self._asked("DELETE", f"/v1/jobs/{job}", params={"cancel": "true"} if cancel else {})
+        how = {"cancel": "true"} if cancel else {}
+        answer = await self._asked("DELETE", f"/v1/jobs/{job}", tries=1, params=how)
         return answer.status_code == _DELETED
 
     async def buried(self, query: Mapping[str, str | int]) -> Json:
@@ -101,7 +102,7 @@ class Client:
         return str((await self._json("POST", path, params=query))["credential"])
 
     async def remove_cluster(self, cluster: str, *, force: bool) -> None:
-        await self._asked("DELETE", f"/v1/clusters/{quote(cluster, safe='')}", params={"force": force})
+        await self._asked("DELETE", f"/v1/clusters/{quote(cluster, safe='')}", tries=1, params={"force": force})
 
     async def tenants(self) -> Json:
         return await self._json("GET", "/v1/tenants")
@@ -113,7 +114,16 @@ class Client:
         return await self._json("PUT", f"/v1/tenants/{quote(tenant, safe='')}", json=about)
 
     async def delete_tenant(self, tenant: str, *, force: bool) -> None:
-        await self._asked("DELETE", f"/v1/tenants/{quote(tenant, safe='')}", params={"force": force})
+        await self._asked("DELETE", f"/v1/tenants/{quote(tenant, safe='')}", tries=1, params={"force": force})
+
+    async def keys(self, tenant: str) -> Json:
+        return await self._json("GET", f"/v1/tenants/{quote(tenant, safe='')}/keys")
+
+    async def create_key(self, tenant: str, about: Json) -> Json:
+        return await self._json("POST", f"/v1/tenants/{quote(tenant, safe='')}/keys", tries=1, json=about)
+
+    async def revoke_key(self, tenant: str, key: str) -> None:
+        await self._asked("DELETE", f"/v1/tenants/{quote(tenant, safe='')}/keys/{quote(key, safe='')}", tries=1)
 
     async def status(self) -> Json:
         return await self._json("GET", "/v1/status")
@@ -216,12 +226,12 @@ class Client:
             raise Complaint(f"{self._server.url} answers, but not as Overspill does; check {self._server.said_by}")
         return answer
 
-    async def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
-        """What was refused for now, or whose answer was lost, is asked again: all but DELETE may be asked twice, of
-        which the second finds nothing.
+    async def _asked(self, method: str, path: str, *, tries: int = TRIES, **how: Any) -> httpx.Response:
+        """What was refused for now, or whose answer was lost, is asked again; `tries` 1: for what the second time does
+        again, or finds done.
         """
         pause, began = FIRST_PAUSE_SECONDS, time.monotonic()
-        for _ in range(TRIES - 1 if method != "DELETE" else 0):
+        for _ in range(tries - 1):
             try:
                 return await self._asked_once(method, path, **how)
             except Unreachable as error:

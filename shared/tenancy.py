@@ -20,6 +20,8 @@ from shared.walls import Egress, Quota, TenantWalls
 from shared.wire import Model
 
 DAY_SECONDS = 86_400
+MAX_KEYS = 200
+"""Of a tenant."""
 PoolKind = Literal["fixed", "agents", "serverless"]
 
 _API_KEY = re.compile(r"osp_([a-z0-9]{1,32})_([A-Za-z0-9_-]{43})")
@@ -105,7 +107,7 @@ class TenantRecord(Model):
     limits: TenantLimits = TenantLimits()
     log_retention_seconds: float = Field(default=30 * DAY_SECONDS, gt=0)
     history_seconds: float = Field(default=90 * DAY_SECONDS, gt=0)
-    api_keys: list[ApiKey] = Field(default_factory=list, max_length=200)
+    api_keys: list[ApiKey] = Field(default_factory=list, max_length=MAX_KEYS)
     closing_unix: int | None = None
     """Since when it is being deleted: nobody comes in for it, its jobs end, then all that is left of it goes."""
 

@@ -1,10 +1,13 @@
 """Tenants, for operators."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from overspill.cli import keys
 from overspill.cli.asking import ask
+from overspill.cli.keys import write_token
 from overspill.cli.options import AsJson
 from overspill.cli.output import say, show_json
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 tenant = typer.Typer(
     help="Tenants and their walls; for operators.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
 )
+tenant.add_typer(keys.key, name="key")
 Name = Annotated[str, typer.Argument(help="the tenant's name: a-z, 0-9 and -", show_default=False)]
 
 
@@ -31,6 +35,10 @@ def create(
     memory_gib: Annotated[float | None, typer.Option(min=0.001, help="of all of them")] = None,
     active: Annotated[int | None, typer.Option(min=0, help="jobs placed at once")] = None,
     weight: Annotated[float | None, typer.Option(min=0.001, help="of its fair share")] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="make an API key, written here for you alone"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a tenant, or change it: what is left out stays as it was."""
@@ -43,9 +51,11 @@ def create(
             "cpu_millis": None if cpus is None else round(cpus * 1000),
             "memory_bytes": None if memory_gib is None else round(memory_gib * 2**30),
         }
-        about["pod_quota"] = {key: value for key, value in quota.items() if value is not None} or None
+        about["pod_quota"] = {field: value for field, value in quota.items() if value is not None} or None
         about["limits"] = None if active is None else {"max_active_jobs": active}
-        view = await client.put_tenant(name, {key: value for key, value in about.items() if value is not None})
+        view = await client.put_tenant(name, {field: value for field, value in about.items() if value is not None})
+        if key is not None:
+            write_token(key, (await client.create_key(name, {}))["token"])
         if as_json:
             show_json(view)
         else:

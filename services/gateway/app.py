@@ -9,9 +9,10 @@ from starlette.routing import Route
 from services.gateway.desk import Desk
 from services.gateway.guard import Guard
 from services.gateway.problems import install
-from services.gateway.routes import artifacts, clusters, events, jobs, logs, operating, platform, status, tenants
+from services.gateway.routes import artifacts, clusters, events, jobs, keys, logs, operating, platform, status, tenants
 from services.gateway.routes.artifacts import SourceAsked
 from services.gateway.routes.clusters import ClusterAsked
+from services.gateway.routes.keys import KeyAsked
 from services.gateway.routes.tenants import TenantAsked
 from services.gateway.views import EventPage, Problem
 from shared.spec import JobSpec
@@ -36,7 +37,7 @@ def create_app(desk: Desk) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.desk = desk
-    rooms = (jobs, events, logs, artifacts, clusters, tenants, operating, platform, status)
+    rooms = (jobs, events, logs, artifacts, clusters, tenants, keys, operating, platform, status)
     for room in rooms:
         app.include_router(room.router)
     own = [route for route in app.routes if isinstance(route, Route)]
@@ -71,7 +72,7 @@ def _describe(app: FastAPI) -> None:
             return app.openapi_schema
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (JobSpec, SourceAsked, ClusterAsked, TenantAsked, EventPage, Problem):
+        for model in (JobSpec, SourceAsked, ClusterAsked, TenantAsked, KeyAsked, EventPage, Problem):
             schema = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema

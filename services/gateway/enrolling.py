@@ -7,14 +7,21 @@ from typing import Any, TypeVar
 import structlog
 from pydantic import ValidationError
 
-from services.gateway.refusals import ClusterInUse, InvalidBody, NamespaceTaken, TenantCloses, TenantInUse
+from services.gateway.refusals import (
+    ClusterInUse,
+    InvalidBody,
+    NamespaceTaken,
+    TenantCloses,
+    TenantInUse,
+    TooManyKeys,
+)
 from shared.bus import Bus
 from shared.errors import NotFound, OverspillError, Poison, WrongSequence
 from shared.facts import JobRecord
 from shared.flow import CLUSTERS, JOBS, TENANTS, Job
 from shared.lifecycle import JobState
 from shared.stream import Bucket
-from shared.tenancy import ClusterRecord, TenantRecord
+from shared.tenancy import MAX_KEYS, ApiKey, ClusterRecord, TenantRecord
 from shared.wire import Model, decode, encode
 
 log = structlog.get_logger()
@@ -56,6 +63,41 @@ class Enrolling:
             return record
 
         return await self._change(TENANTS, TenantRecord, name, change)
+
+    async def keys(self, tenant: str) -> list[ApiKey]:
+        """Raises NotFound."""
+        entry = await self._bus.bucket(TENANTS).get(tenant)
+        if entry is None:
+            raise NotFound(what="tenant", name=tenant)
+        return decode(TenantRecord, entry.value).api_keys
+
+    async def add_key(self, tenant: str, key: ApiKey) -> None:
+        """Raises NotFound, TenantCloses, TooManyKeys."""
+        await self._change_keys(tenant, lambda keys: [*keys, key])
+
+    async def revoke_key(self, tenant: str, key_id: str) -> None:
+        """Raises NotFound, TenantCloses."""
+
+        def without(keys: list[ApiKey]) -> list[ApiKey]:
+            left = [key for key in keys if key.id != key_id]
+            if len(left) == len(keys):
+                raise NotFound(what=f"key of tenant {tenant} with the id", name=key_id)
+            return left
+
+        await self._change_keys(tenant, without)
+
+    async def _change_keys(self, tenant: str, changed: Callable[[list[ApiKey]], list[ApiKey]]) -> None:
+        def change(before: TenantRecord | None) -> TenantRecord:
+            if before is None:
+                raise NotFound(what="tenant", name=tenant)
+            if before.closing_unix is not None:
+                raise TenantCloses(tenant=tenant)
+            keys = changed(before.api_keys)
+            if len(keys) > MAX_KEYS:
+                raise TooManyKeys(tenant=tenant, limit=MAX_KEYS)
+            return before.model_copy(update={"api_keys": keys})
+
+        await self._change(TENANTS, TenantRecord, tenant, change)
 
     async def remove_cluster(self, name: str, *, force: bool) -> None:
         """Without `force` it is cordoned before its jobs are looked for; refused, it is as it was. Raises NotFound,

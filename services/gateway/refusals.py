@@ -99,6 +99,13 @@ class TenantCloses(Rejected):
     status = 409
 
 
+class TooManyKeys(Rejected):
+    """The tenant {tenant} has {limit} API keys, the most there may be: revoke one that is not used."""
+
+    code = "too_many_keys"
+    status = 409
+
+
 class NamespaceTaken(Rejected):
     """The namespace {namespace} is {owner}'s: name another one."""
 

@@ -209,6 +209,24 @@ class CredentialView(View):
     expires_seconds: float | None = None
 
 
+class KeyView(View):
+    """An API key, without its token."""
+
+    id: str
+    name: str
+    role: str
+    created: str
+    expires: str | None = None
+
+
+class NewKeyView(KeyView):
+    token: str = Field(description="what `Authorization: Bearer` takes; shown now and never again")
+
+
+class KeysView(View):
+    keys: list[KeyView]
+
+
 class WallView(View):
     cluster: str
     stands: bool

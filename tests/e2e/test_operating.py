@@ -3,6 +3,7 @@
 import shlex
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.platform import Platform
+from tests.e2e.platform import OVERSPILL, Platform, clean_environment
 
 ROOT = Path(__file__).parents[2]
 CHART = "deploy/helm/overspill-edge"
@@ -97,6 +98,9 @@ def test_joining_again_changes_what_is_named_and_leaves_the_rest(platform: Platf
         (("tenant", "create", "nobody", "--namespace", "kube-system"), "kube-system"),
         (("tenant", "create", "nobody", "--allow", "10.0.0.0/99"), "egress"),
         (("tenant", "show", "nobody"), "no tenant nobody"),
+        (("tenant", "key", "create", "nobody"), "no tenant nobody"),
+        (("tenant", "key", "create", "default", "--role", "king"), "role"),
+        (("tenant", "key", "revoke", "default", "nokey"), "nokey"),
         (("tenant", "delete", "nobody"), "no tenant nobody"),
         (("tenant", "delete", "default"), "your own tenant"),
     ],
@@ -153,6 +157,32 @@ def test_a_cluster_with_jobs_is_removed_at_once_by_force(own: Platform) -> None:
     until(lambda: own.run("show", job, "--json").json(), lambda view: view["state"] == "placed")
     assert own.run("clusters", "remove", "local", "--force").code == 0
     assert own.run("clusters", "list", "--json").json()["clusters"] == []
+
+
+def test_a_new_tenant_comes_in_with_the_key_it_was_created_with_until_that_is_revoked(platform: Platform) -> None:
+    file = platform.home / "beta.token"
+    assert platform.run("tenant", "create", "beta", "--key", str(file)).code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    environment = clean_environment(platform.home)
+    environment |= {"OVERSPILL_URL": platform.ready["url"], "OVERSPILL_TOKEN_FILE": str(file)}
+
+    def as_beta(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [*OVERSPILL, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+    until(lambda: as_beta("jobs"), lambda done: done.returncode == 0)
+    tree = platform.spec("steps: [{run: echo mine}]")
+    done = as_beta("run", "--no-source", str(tree / "build.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mine" in done.stdout
+    (key,) = platform.run("tenant", "key", "list", "beta", "--json").json()["keys"]
+    printed = platform.run("tenant", "key", "create", "beta", "--name", "second", "--role", "reader", "--days", "1").out
+    assert printed.startswith("osp_")
+    second = platform.run("tenant", "key", "list", "beta").out.splitlines()[1]
+    assert all(word in second for word in (printed.split("_")[1], "reader", "second"))
+    assert platform.run("tenant", "key", "revoke", "beta", key["id"]).out == f"{key['id']} is revoked\n"
+    until(lambda: as_beta("jobs"), lambda done: done.returncode == 2 and "withdrawn" in done.stderr)
+    assert platform.run("tenant", "delete", "beta").code == 0
 
 
 def test_a_tenant_is_created_changed_shown_listed_and_deleted(platform: Platform) -> None:

@@ -11,6 +11,7 @@ JOBS = os.environ["OVERSPILL_TEST_JOBS"].split()
 DOOMED = os.environ["OVERSPILL_TEST_DOOMED"].split()
 ARTIFACT = "Out put"
 OURS, NOBODYS = "c1", "c9"
+OUR_KEY = os.environ["OVERSPILL_TEST_KEY"]
 
 
 @schemathesis.hook
@@ -28,6 +29,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
             parameters["name"] = ARTIFACT
     if parameters.get("cluster") == OURS:  # whose machine goes on running the test's jobs: not to be cordoned
         parameters["cluster"] = NOBODYS
+    if parameters.get("key") == OUR_KEY:  # revoked, the rest would be refused
+        parameters["key"] = NOBODYS
     if parameters and parameters.get("job") not in JOBS:
         # A job that runs, or waits for ever, would be followed for as long.
         case.headers["Accept"] = "application/json"

@@ -16,7 +16,7 @@ from shared.flow import CLUSTERS, TENANTS, Beat, Edge
 from shared.parties import machine_party
 from shared.principal import Role
 from shared.requests import WallsAsked, WallsStanding, WallsTold
-from shared.tenancy import ClusterRecord
+from shared.tenancy import MAX_KEYS, ClusterRecord, TenantRecord, new_api_key
 from shared.wire import decode, encode
 from tests.integration.doors.hub import SPEC, Hub
 from tests.integration.gateway.conftest import eventually
@@ -218,3 +218,59 @@ async def test_a_cluster_that_serves_a_tenant_no_longer_is_told_to_take_its_wall
     assert (await hub.ask("PUT", "/v1/clusters/c1", operator, json={"tenants": ["other"]})).status_code == 200
     told = await eventually(lambda: walls(controller, "acme", "nobody"), lambda told: not told.keep)
     assert told.gone == ["acme"]
+
+
+async def test_a_key_made_by_the_api_opens_its_tenant_alone_until_it_is_revoked(hub: Hub, operator: str) -> None:
+    assert (await hub.ask("PUT", "/v1/tenants/keyed", operator, json={})).status_code == 201
+    asked = {"name": "ci", "role": "reader", "expires_seconds": 3600}
+    made = await hub.ask("POST", "/v1/tenants/keyed/keys", operator, json=asked)
+    assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
+    token = made.json().pop("token")
+    hub.tokens["keyed"] = token
+    me = await eventually(lambda: hub.ask("GET", "/v1/me", "keyed"), lambda answer: answer.status_code == 200)
+    assert (me.json()["tenant"], me.json()["subject"], me.json()["role"]) == ("keyed", "key:ci", "reader")
+    assert (await hub.ask("POST", "/v1/jobs", "keyed", json=SPEC)).status_code == 403
+
+    listed = await hub.ask("GET", "/v1/tenants/keyed/keys", operator)
+    (shown,) = listed.json()["keys"]
+    assert shown == {name: value for name, value in made.json().items() if name != "token"}
+    stored = await hub.spy.bucket(TENANTS).get("keyed")
+    assert stored is not None
+    assert token.encode() not in stored.value
+    assert token.rpartition("_")[2] not in listed.text
+
+    assert (await hub.ask("DELETE", f"/v1/tenants/keyed/keys/{shown['id']}", operator)).status_code == 204
+    await eventually(lambda: hub.ask("GET", "/v1/me", "keyed"), lambda answer: answer.status_code == 401)
+    assert (await hub.ask("GET", "/v1/tenants/keyed/keys", operator)).json() == {"keys": []}
+    assert (await hub.ask("DELETE", f"/v1/tenants/keyed/keys/{shown['id']}", operator)).status_code == 404
+
+
+async def test_a_tenant_keeps_its_keys_when_its_record_is_changed(hub: Hub, operator: str) -> None:
+    assert (await hub.ask("PUT", "/v1/tenants/kept", operator, json={})).status_code == 201
+    made = (await hub.ask("POST", "/v1/tenants/kept/keys", operator, json={})).json()
+    assert made["role"] == "submitter"
+    assert (await hub.ask("PUT", "/v1/tenants/kept", operator, json={"weight": 2.0})).status_code == 200
+    assert [key["id"] for key in (await hub.ask("GET", "/v1/tenants/kept/keys", operator)).json()["keys"]] == [
+        made["id"]
+    ]
+
+
+async def test_keys_are_for_operators_of_tenants_that_are_and_within_their_bound(hub: Hub, operator: str) -> None:
+    admin = await hub.new_tenant(role=Role.ADMIN)
+    for method, path in (("POST", "keys"), ("GET", "keys"), ("DELETE", "keys/abc")):
+        more = {"json": {}} if method == "POST" else {}
+        assert (await hub.ask(method, f"/v1/tenants/{admin}/{path}", admin, **more)).status_code == 403
+        assert (await hub.ask(method, f"/v1/tenants/nobody/{path}", operator, **more)).status_code == 404
+    refused = await hub.ask("POST", f"/v1/tenants/{admin}/keys", operator, json={"role": "king"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    entry = await hub.spy.bucket(TENANTS).get(admin)
+    assert entry is not None
+    record = decode(TenantRecord, entry.value)
+    many = [new_api_key("x", Role.READER, 0)[1] for _ in range(MAX_KEYS - len(record.api_keys))]
+    full = record.model_copy(update={"api_keys": [*record.api_keys, *many]})
+    await hub.spy.bucket(TENANTS).put(admin, encode(full))
+    refused = await hub.ask("POST", f"/v1/tenants/{admin}/keys", operator, json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many_keys")
+    await hub.spy.bucket(TENANTS).put(admin, encode(full.model_copy(update={"closing_unix": 1})))
+    refused = await hub.ask("POST", f"/v1/tenants/{admin}/keys", operator, json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "tenant_closes")

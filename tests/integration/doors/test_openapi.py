@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from shared.tenancy import api_key_id
 from tests.integration.doors.hub import Hub
 
 EXAMPLES = 10
@@ -35,6 +36,7 @@ async def schemathesis(hub: Hub, token: str, home: Path, jobs: list[str], doomed
             "PYTHONPATH": str(Path(__file__).parents[3]),
             "OVERSPILL_TEST_JOBS": " ".join(jobs),
             "OVERSPILL_TEST_DOOMED": " ".join(doomed),
+            "OVERSPILL_TEST_KEY": api_key_id(token) or "",
         },
     )
     try:
