@@ -6,7 +6,7 @@ import orjson
 from pydantic import Field, PlainSerializer
 
 from shared.facts.order import Order
-from shared.ids import Epoch, JobId, PoolId, StepNumber, TenantId
+from shared.ids import ClusterId, Epoch, JobId, PoolId, StepNumber, TenantId
 from shared.pods import PodTemplate
 from shared.spec import JobSpec
 from shared.walls import TenantWalls
@@ -235,6 +235,14 @@ class ForgetAsked(Model):
 class ForgetTold(Model):
     objects: int
     """How many were deleted."""
+
+
+class CordonAsked(Model):
+    """svc.scheduler.cordoned: answered, with nothing, once no placement in the cluster is decided or on its way."""
+
+    cluster: ClusterId
+    revision: int
+    """Of the record that cordons it, in bucket CLUSTERS."""
 
 
 class WhyAsked(Model):

@@ -1,6 +1,8 @@
 """Where operators change the records of clusters and tenants, by compare-and-set; all else follows from them."""
 
+import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +11,7 @@ from pydantic import ValidationError
 
 from services.gateway.refusals import (
     ClusterInUse,
+    CordonUnconfirmed,
     InvalidBody,
     NamespaceTaken,
     TenantCloses,
@@ -16,10 +19,11 @@ from services.gateway.refusals import (
     TooManyKeys,
 )
 from shared.bus import Bus
-from shared.errors import NotFound, OverspillError, Poison, WrongSequence
+from shared.errors import NotFound, OverspillError, Poison, Unavailable, WrongSequence
 from shared.facts import JobRecord
-from shared.flow import CLUSTERS, JOBS, TENANTS, Job
+from shared.flow import CLUSTERS, JOBS, TENANTS, Job, Svc
 from shared.lifecycle import JobState
+from shared.requests import CordonAsked
 from shared.stream import Bucket
 from shared.tenancy import MAX_KEYS, ApiKey, ClusterRecord, TenantRecord
 from shared.wire import Model, decode, encode
@@ -29,6 +33,9 @@ log = structlog.get_logger()
 M = TypeVar("M", bound=Model)
 
 TRIES = 5
+CORDON_SECONDS = 5.0
+"""How long a scheduler may take to hear of a cordon; a new leader is there by then."""
+LOOK_SECONDS = 0.05
 NAMED = 3
 """Jobs that a refusal names."""
 RESERVED = ("default", "kube-", "overspill-")
@@ -101,7 +108,7 @@ class Enrolling:
 
     async def remove_cluster(self, name: str, *, force: bool) -> None:
         """Without `force` it is cordoned before its jobs are looked for; refused, it is as it was. Raises NotFound,
-        ClusterInUse.
+        ClusterInUse, CordonUnconfirmed.
         """
         bucket = self._bus.bucket(CLUSTERS)
         entry = await bucket.get(name)
@@ -112,20 +119,36 @@ class Enrolling:
             cordoned = record.model_copy(update={"cordoned": True})
             revision = await bucket.update(name, encode(cordoned), revision)
             try:
-                await self._check_unused(name)
+                await self._check_unused(name, revision)
             except OverspillError:
                 with contextlib.suppress(WrongSequence):  # whoever changed it meanwhile has the last word
                     await bucket.update(name, entry.value, revision)
                 raise
         elif not force:
-            await self._check_unused(name)
+            await self._check_unused(name, revision)
         await bucket.delete(name, revision)
         log.info("cluster_removed", cluster=name)
 
-    async def _check_unused(self, cluster: str) -> None:
-        """Raises ClusterInUse."""
+    async def _check_unused(self, cluster: str, revision: int) -> None:
+        """Raises ClusterInUse, CordonUnconfirmed."""
+        await self._until_cordoned(cluster, revision)
         if there := await self.placed(lambda record: _cluster_of(record) == cluster):
             raise ClusterInUse(cluster=cluster, count=len(there), jobs=", ".join(there[:NAMED]))
+
+    async def _until_cordoned(self, cluster: str, revision: int) -> None:
+        """Until nothing more comes there: a scheduler hears of a cordon a moment later, and may place a job meanwhile.
+        Raises CordonUnconfirmed.
+        """
+        asked, deadline = encode(CordonAsked(cluster=cluster, revision=revision)), time.monotonic() + CORDON_SECONDS
+        while True:
+            try:
+                await self._bus.request(Svc("scheduler", "cordoned"), asked, timeout_seconds=CORDON_SECONDS)
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    raise CordonUnconfirmed(cluster=cluster, why=str(error)) from error
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                return
 
     async def check_idle(self, tenant: str) -> None:
         """Raises TenantInUse."""

@@ -99,6 +99,12 @@ class TenantCloses(Rejected):
     status = 409
 
 
+class CordonUnconfirmed(Unavailable):
+    """No scheduler confirms that nothing more is placed in {cluster} ({why}): try again, or remove it with force."""
+
+    code = "cordon_unconfirmed"
+
+
 class TooManyKeys(Rejected):
     """The tenant {tenant} has {limit} API keys, the most there may be: revoke one that is not used."""
 

@@ -57,6 +57,8 @@ class Follower:
         self._jobs_seq = 0
         self._evt_seq = 0
         self._metrics_seq = 0
+        self.cluster_revisions: dict[str, int] = {}
+        """By cluster: which revision of its record the state has."""
 
     def hear(self, fact: Fact) -> None:
         self._state.apply(fact, self._clock.now())
@@ -68,8 +70,7 @@ class Follower:
 
     async def load(self) -> None:
         """Everything as it is now. Raises Unavailable."""
-        for key, entry in (await self._bus.bucket(CLUSTERS).all()).items():
-            self._on_cluster(key, entry)
+        await self.load_clusters()
         for key, entry in (await self._bus.bucket(TENANTS).all()).items():
             self._on_tenant(key, entry)
         self._metrics_seq = await self._bus.end_seq(METRICS)
@@ -85,6 +86,11 @@ class Follower:
         self.hear(Resumed())
         await self.catch_up()
         log.info("state_loaded", jobs=len(self._state.jobs), machines=len(self._state.machines))
+
+    async def load_clusters(self) -> None:
+        """Raises Unavailable."""
+        for key, entry in (await self._bus.bucket(CLUSTERS).all()).items():
+            self._on_cluster(key, entry)
 
     async def _oldest_live_in_evt(self) -> int:
         live = [job.record for job in self._state.jobs.values() if not job.record.ended]
@@ -206,6 +212,7 @@ class Follower:
             self.hear(ClusterKnown(key, None if entry.deleted else decode(ClusterRecord, entry.value)))
         except Poison as poison:
             log.error("cluster_record_ignored", cluster=key, why=str(poison))  # noqa: TRY400 - the message says it
+        self.cluster_revisions[key] = entry.revision
 
     async def _bury(self, message: Message, why: str) -> None:
         system_error("poison")

@@ -5,6 +5,7 @@ import contextlib
 
 import structlog
 
+from services.scheduler.cordons import Cordons
 from services.scheduler.following import Follower
 from services.scheduler.forgetting import Forgetter
 from services.scheduler.lease import Lease, LeaseLost
@@ -21,7 +22,7 @@ from shared.clock import Clock
 from shared.crash_points import crash_point
 from shared.errors import OverspillError, Poison, Unavailable
 from shared.facts import Order
-from shared.flow import JOBS, ORDERS, Job, OrderTo
+from shared.flow import JOBS, ORDERS, Job, OrderTo, Svc
 from shared.run import first_error
 from shared.telemetry import level, measuring, system_error
 from shared.wire import decode
@@ -115,7 +116,11 @@ class Leader:
             settings.forget_every_seconds,
             settings.forget_at_once,
         )
-        async with asyncio.TaskGroup() as tasks:
+        cordons = Cordons(self._state, self._follower, self._lease.holds)
+        async with (
+            self._bus.serve(str(Svc("scheduler", "cordoned")), cordons.answer),
+            asyncio.TaskGroup() as tasks,
+        ):
             performer = Performer(self._bus, term)
             for _ in range(settings.workers):
                 tasks.create_task(self._perform(performer))
@@ -142,6 +147,7 @@ class Leader:
 
     async def _take_over(self, term: int) -> None:
         """Bring the state to the streams' ends, then see what the leader before us left undone."""
+        await self._follower.load_clusters()
         await self._follower.catch_up()
         orders = []
         for message in await self._bus.last_each(ORDERS, OrderTo.filter()):
