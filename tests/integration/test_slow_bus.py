@@ -26,6 +26,7 @@ from shared.adapters.accounts import Accounts
 from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import SEEDER
 from shared.adapters.s3_objects import S3Objects
+from shared.adapters.service_bus import service_bus
 from shared.flow import TENANTS, Beat
 from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, LOG_COLLECTOR, SCHEDULER, Party
 from shared.settings import ObjectSettings
@@ -70,7 +71,8 @@ async def test_a_watch_that_begins_meanwhile_tells_everything_once_the_bus_answe
         watch = bus.bucket(TENANTS).watch()
         first = asyncio.ensure_future(anext(watch))
         with capture_logs() as logged, fresh_bus_server.paused():
-            await until(lambda: "KV_TENANTS" in waited_for(logged))
+            await until(lambda: "KV_TENANTS" in waited_for(logged) or first.done())
+            assert not first.done(), (first, logged)
         async with asyncio.timeout(LIMIT_SECONDS):
             assert (await first).value == b"1"
             await bus.bucket(TENANTS).put("acme", b"2")
@@ -114,6 +116,26 @@ async def test_every_service_that_starts_meanwhile_is_ready_once_the_bus_answers
                 await asyncio.wait([task, reached], return_when=asyncio.FIRST_COMPLETED)
                 assert ready.is_set(), task
             assert not any(task.done() for task in tasks)
+
+
+async def test_a_service_that_starts_before_the_bus_waits_for_it_and_its_pulse_goes_on(
+    fresh_bus_server: BusServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credential, pulse = tmp_path / "cache.creds", tmp_path / "pulse"
+    credential.write_text(fresh_bus_server.identity.credential(CACHE).to_file_text())
+    monkeypatch.setenv("OVERSPILL_NATS_URL", fresh_bus_server.url)
+    monkeypatch.setenv("OVERSPILL_NATS_CREDS_FILE", str(credential))
+    monkeypatch.setenv("OVERSPILL_PULSE_FILE", str(pulse))
+    fresh_bus_server.stop()
+    async with AsyncExitStack() as stack:
+        with capture_logs() as logged:
+            reached = asyncio.ensure_future(stack.enter_async_context(service_bus("cache")))
+            await until(lambda: "the bus" in waited_for(logged) or reached.done())
+            assert not reached.done()
+            assert pulse.exists()
+            await asyncio.to_thread(fresh_bus_server.start)
+            async with asyncio.timeout(LIMIT_SECONDS):
+                assert (await reached).connected
 
 
 async def test_an_agent_that_starts_while_the_bus_is_away_waits_for_it(
