@@ -78,6 +78,7 @@ class BusServer:
         (server,) = self._servers()
         os.kill(server, signal.SIGSTOP)
         try:
+            wait_until_stopped(server)
             yield
         finally:
             os.kill(server, signal.SIGCONT)
@@ -101,6 +102,18 @@ class BusServer:
         async with Accounts.connect(self.url, self.identity) as accounts:
             await accounts.add_cluster(name, tenants)
         return name
+
+
+def wait_until_stopped(pid: int) -> None:
+    """SIGSTOP is no barrier: a thread that runs on another core goes on until the kernel gets to it."""
+    deadline = time.monotonic() + START_SECONDS
+    while {_state(thread) for thread in Path(f"/proc/{pid}/task").iterdir()} != {"T"}:
+        assert time.monotonic() < deadline, f"{pid} does not stop"
+        time.sleep(0.001)
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextlib.contextmanager
