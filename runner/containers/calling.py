@@ -17,8 +17,8 @@ OWNER, ATTEMPT, GROUP = f"{LABEL}/owner", f"{LABEL}/attempt", f"{LABEL}/group"
 CALL_SECONDS = 120.0
 PULL_SECONDS = 1800.0
 ERRORS_LIMIT = "1mb"
-NOWHERE = "/proc"
-"""Where programs are called: conmon leaves a file `oom` in its working directory, which can't be made there."""
+NOWHERE = Path("/proc")
+"""Where programs are called: what they would leave in their working directory can't be made there."""
 WORDS_LIMIT = 200
 _LOGGED = re.compile(r' level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"')
 
@@ -45,14 +45,14 @@ class Program:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
 
-    async def call(self, *words: str, seconds: float = CALL_SECONDS) -> Told:
+    async def call(self, *words: str, seconds: float = CALL_SECONDS, directory: Path = NOWHERE) -> Told:
         """Raises RuntimeGone when it can't be run or takes longer than `seconds`."""
         # Files, not pipes: a container's monitor inherits them, and a pipe would end with the container.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._command, *words, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=errors,
-                    start_new_session=True, cwd=NOWHERE,
+                    start_new_session=True, cwd=directory,
                 )  # fmt: skip
             except OSError as error:
                 raise RuntimeGone(why=str(error)) from error

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runner.containers.bridge import UNSHARED, isolate
 from runner.containers.calling import (
@@ -19,6 +20,7 @@ from runner.containers.model import Container, Exited, Group, Limits, Running
 from runner.containers.runtime import ImageNotPulled, NotStarted, RuntimeGone
 
 _STATE = "{{.Id}} {{.State.Status}} {{.State.Pid}} {{.State.ExitCode}} {{.State.OOMKilled}}"
+_OOM = "oom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Podman:
             if state.status == "running" or (state.status == "exited" and state.code == 0):
                 return _as_seen(container, state)
             await self._done("rm", "--force", "--time", "0", "--volumes", container.name)
-        told = await self._program.call("run", *run_words(container))
+        told = await self._program.call("run", *run_words(container), directory=_fresh(_monitored(container)))
         if told.code != 0:
             raise NotStarted(name=container.name, why=told.why)
         state = await self._look(container.name)
@@ -122,8 +124,23 @@ def _as_seen(container: Container, state: State) -> Running | Exited:
 
 
 def _ended(container: Container, state: State) -> Exited:
-    words = last_words(container.errors, _said) if state.code else ""
-    return Exited(state.code, state.out_of_memory, words)
+    if state.code == 0:
+        return Exited(0, state.out_of_memory)
+    killed = state.out_of_memory or (_monitored(container) / _OOM).exists()
+    return Exited(state.code, killed, last_words(container.errors, _said))
+
+
+def _monitored(container: Container) -> Path:
+    """The working directory of the container's monitor. Up to conmon 2.1 it notes a kill for memory there, where podman
+    does not look.
+    """
+    return container.errors.with_suffix(".monitor")
+
+
+def _fresh(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    (directory / _OOM).unlink(missing_ok=True)
+    return directory
 
 
 def _said(line: str) -> str:

@@ -2,11 +2,12 @@
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,24 +89,37 @@ path = "{home}/opt"
         left = self.call("ps", "--all", "--quiet").split()
         if left:
             self.call("rm", "--force", "--volumes", *left)
+        for pid in _processes(self.home):  # shims and loggers go an instant after their containers
+            _until_gone(pid)
         self.daemon.terminate()
         self.daemon.wait(_START_SECONDS)
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(self.home) in line]
-        assert (_processes(self.home), mounts) == ([], [])
+        assert mounts == []
         shutil.rmtree(self.home)
         for path in Path("/sys/fs/cgroup").glob("*/overspill/step-ctl"):
             path.rmdir()
 
 
-def _processes(home: Path) -> list[str]:
+def _processes(home: Path) -> list[int]:
     """Shims and loggers, by their command lines."""
-    lines = []
+    found = []
     for each in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(each.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return [line for line in lines if str(home) in line and ("shim" in line or "LOGGING" in line)]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            line = each.read_bytes().decode(errors="replace")
+            if str(home) in line and ("shim" in line or "LOGGING" in line):
+                found.append(int(each.parent.name))
+    return found
+
+
+def _until_gone(pid: int) -> None:
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([fd], [], [], _START_SECONDS)[0], f"{pid} outlives its container"
+    finally:
+        os.close(fd)
 
 
 @contextmanager

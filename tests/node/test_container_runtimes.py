@@ -137,6 +137,11 @@ async def test_a_sandbox_that_was_killed_is_made_again(bench: Bench, store: Stor
     assert await bench.run("true", "two") == Exited(0)
 
 
+async def test_a_kill_for_memory_is_told_and_its_code_alone_is_none(bench: Bench) -> None:
+    assert await bench.run("x=0123456789; while true; do x=$x$x; done") == Exited(137, out_of_memory=True)
+    assert await bench.run("exit 137", "two") == Exited(137)
+
+
 async def test_limits_hold_for_each_container_and_for_all_of_a_job_together(bench: Bench) -> None:
     _, found = await bench.start(WAIT)
     memory = [limit(found.pid, "memory", "memory.limit_in_bytes", above=above) for above in (0, 1)]
@@ -225,9 +230,3 @@ async def test_a_container_killed_with_its_shim_has_not_ended_well(bench: Bench,
     assert str(store.home).encode() in Path(f"/proc/{shim}/cmdline").read_bytes()
     os.kill(shim, signal.SIGKILL)
     assert await bench.end_of(container, found) == Exited(137)
-
-
-@pytest.mark.parametrize("store", [containerd], indirect=True, ids=["containerd"])
-async def test_a_kill_for_memory_is_told_and_its_code_alone_is_none(bench: Bench) -> None:
-    assert await bench.run("x=0123456789; while true; do x=$x$x; done") == Exited(137, out_of_memory=True)
-    assert await bench.run("exit 137", "two") == Exited(137)
