@@ -59,7 +59,7 @@ class Starts:
 
 async def one_image(cluster: Cluster, image: str) -> Starts:
     cold = await cluster.job(spec(image))
-    warm = [await cluster.job(spec(image)) for _ in range(Keeping.min_uses - 1)][-1]
+    warm = [await cluster.job(spec(image)) for _ in range(Keeping().min_uses - 1)][-1]
     await until_held(cluster, image, there=True)
     await asyncio.to_thread(cluster.node.runtime.forget, image)
     await until_held(cluster, image, there=False)

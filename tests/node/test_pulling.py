@@ -127,12 +127,11 @@ async def test_a_private_image_is_named_as_refused_and_runs_with_its_pool_s_pull
 ) -> None:
     image = f"{images.address}/tool:1"
     images.login = LOGIN
-    order = await hub.order(spec(image), "kube")
-    ended = await hub.ended(order)
+    refused = await hub.order(spec(image), "kube")
+    ended = await hub.ended(refused)
     assert (ended.outcome, ended.reason, ended.step) == ("error", Reason.IMAGE_PULL, 1), ended
     assert image in ended.message
     assert "401" in ended.message or "authorization" in ended.message, ended.message
-    await pods.until_gone(name_of(order))
 
     about = {"name": "registry", "namespace": pods.namespace}
     opens = {"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": images.pull_secret()}}
@@ -142,4 +141,5 @@ async def test_a_private_image_is_named_as_refused_and_runs_with_its_pool_s_pull
     order = await hub.order(spec(image), "kube")
     ended = await hub.ended(order)
     assert ended.outcome == "succeeded", (ended, controller.complaints()[-3000:])
-    await pods.until_gone(name_of(order))
+    for each in (refused, order):
+        await pods.until_gone(name_of(each))
