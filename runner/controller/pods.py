@@ -15,6 +15,8 @@ from shared.kube import Resource, labels_of
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "CreatePodSandboxError"})
 _COMMAND = frozenset({"StartError", "RunContainerError", "ContainerCannotRun"})
+_SIGNALLED = 128
+"""Exit codes above it say by which signal."""
 _KILLED = 137
 """128 + SIGKILL"""
 _NODE = frozenset(
@@ -152,4 +154,16 @@ def _of_container(container: ContainerSeen) -> Trouble | None:
         return "out_of_memory"
     if container.state != "waiting":
         return None
+    if _is_no_entrypoint(container):
+        return "no_entrypoint"
     return "image_pull" if container.reason in _IMAGE else "config" if container.reason in _CONFIG else None
+
+
+def _is_no_entrypoint(container: ContainerSeen) -> bool:
+    """An entrypoint exits 0 whatever its steps did, and goes on from the files when it was killed. One that ends
+    otherwise, and does so again, could not do its work or never ran: what a node's processor can't run ends a container
+    only after the runtime started it.
+    """
+    code = container.last_exit_code or 0
+    again = container.reason == "CrashLoopBackOff" and container.restarts > 0
+    return again and container.name != STEP_CTL and 0 < code <= _SIGNALLED

@@ -45,8 +45,8 @@ class KubeRun(HubRun):
             await self.pods.api.merge(NODE, NAME, None, {"spec": {"unschedulable": None}})
 
     async def left(self) -> list[str]:
-        """Of the pod's control group, without what holds its namespaces. That the pod goes too, with its secret, is seen
-        once for all of them.
+        """Of the pod's control group, without what holds its namespaces. That the pod goes too, with its secret, is
+        seen once for all of them.
         """
         await self.pods.until(name_of(self.order), lambda pod: pod is None or is_over(pod))
         running = {*processes_of(self.uid), *processes_of(self.order.job)}
