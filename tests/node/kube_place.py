@@ -15,11 +15,11 @@ from shared.walls import TenantWalls
 from tests.behaviour.machine import HubRun, processes_of
 from tests.conftest import BusServer
 from tests.integration.runner.hub import HUB, TENANT, Hub
+from tests.integration.runner.waiting import until_process_gone
 from tests.kube.edge import ControllerProcess, name_of
 from tests.kube.kubelet import Kubelet
 from tests.node import edge, network
 from tests.node.node import NAME, Node
-from tests.node.pods import is_over
 from tests.node.runtime import PAUSE_COMMAND
 
 
@@ -45,12 +45,16 @@ class KubeRun(HubRun):
             await self.pods.api.merge(NODE, NAME, None, {"spec": {"unschedulable": None}})
 
     async def left(self) -> list[str]:
-        """Of the pod's control group, without what holds its namespaces. That the pod goes too, with its secret, is
-        seen once for all of them.
+        """Of the pod's control group, without what holds its namespaces: it ends before Kubernetes says so. That the
+        pod goes too, with its secret, is seen once for all of them.
         """
-        await self.pods.until(name_of(self.order), lambda pod: pod is None or is_over(pod))
-        running = {*processes_of(self.uid), *processes_of(self.order.job)}
-        return [each for each in running if "\0".join(PAUSE_COMMAND) not in each]
+        for process in self._running():
+            await until_process_gone(int(process.split()[0]))
+        return self._running()
+
+    def _running(self) -> list[str]:
+        found = {*processes_of(self.uid), *processes_of(self.order.job)}
+        return [each for each in found if "\0".join(PAUSE_COMMAND) not in each]
 
 
 @dataclass

@@ -64,7 +64,7 @@ async def test_a_pod_deleted_by_hand_tells_what_its_steps_wrote(
     await pods.api.delete(POD, name_of(order), pods.namespace)
     ended = await hub.ended(order)
     assert ended.outcome == "error", ended
-    assert ended.reason in (Reason.MACHINE_LOST, Reason.RUNNER_LOST)
+    assert ended.reason in (Reason.EVICTED, Reason.RUNNER_LOST)
     await pods.until_gone(name_of(order))
     assert (await hub.log(order.job, 1)).data == b"begun\n"
 
