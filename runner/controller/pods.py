@@ -17,6 +17,8 @@ _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "Crea
 _COMMAND = frozenset({"StartError", "RunContainerError", "ContainerCannotRun"})
 _SIGNALLED = 128
 """Exit codes above it say by which signal."""
+_CANNOT = 70
+"""An entrypoint's own word."""
 _KILLED = 137
 """128 + SIGKILL"""
 _NODE = frozenset(
@@ -160,10 +162,10 @@ def _of_container(container: ContainerSeen) -> Trouble | None:
 
 
 def _is_no_entrypoint(container: ContainerSeen) -> bool:
-    """An entrypoint exits 0 whatever its steps did, and goes on from the files when it was killed. One that ends
-    otherwise, and does so again, could not do its work or never ran: what a node's processor can't run ends a container
+    """An entrypoint exits 0 whatever its steps did, or says that it can't do its work, which it may once; when it was
+    killed it goes on from the files. Any other code is not its own: what a node's processor can't run ends a container
     only after the runtime started it.
     """
     code = container.last_exit_code or 0
-    again = container.reason == "CrashLoopBackOff" and container.restarts > 0
-    return again and container.name != STEP_CTL and 0 < code <= _SIGNALLED
+    may_go_well = code == 0 or code > _SIGNALLED or (code == _CANNOT and container.restarts == 0)
+    return container.reason == "CrashLoopBackOff" and container.name != STEP_CTL and not may_go_well

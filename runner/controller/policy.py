@@ -220,8 +220,7 @@ def _wanted_end(order: Order, note: str) -> Ending:
 
 MIB = 2**20
 _NO_ENTRYPOINT = (
-    "{what} could not be begun: its container ends with {code} each time it is started; "
-    "are its node's processors those of the entrypoint?"
+    "{what} could not be begun: its container ended with {code}; are its node's processors those of the entrypoint?"
 )
 _TROUBLES: dict[Trouble, tuple[Outcome, Reason, str]] = {
     "image_pull": ("error", Reason.IMAGE_PULL, "the image of {what} can't be pulled: {why}"),

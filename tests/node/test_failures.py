@@ -105,7 +105,7 @@ async def test_a_container_whose_command_can_t_be_run_ends_the_job_at_once(
         order = await hub.order({"name": "foreign", "steps": [{"run": "true"}]}, "kube")
         ended = await hub.ended(order)
         assert (ended.outcome, ended.reason, ended.step) == ("error", Reason.SETUP_FAILED, 1), ended
-        assert "ends with 1 each time" in ended.message
+        assert "its container ended with 1" in ended.message
         await pods.until_gone(name_of(order))
     finally:
         controller.kill()

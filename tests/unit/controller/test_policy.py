@@ -157,7 +157,13 @@ def waiting(reason: str, name: str = "step-1") -> tuple[ContainerSeen, ...]:
             1,
         ),
         (
-            {"containers": (ContainerSeen("step-1", "waiting", "CrashLoopBackOff", restarts=1, last_exit_code=1),)},
+            {"containers": (ContainerSeen("step-1", "waiting", "CrashLoopBackOff", last_exit_code=1),)},
+            "error",
+            Reason.SETUP_FAILED,
+            1,
+        ),
+        (
+            {"containers": (ContainerSeen("step-1", "waiting", "CrashLoopBackOff", restarts=1, last_exit_code=70),)},
             "error",
             Reason.SETUP_FAILED,
             1,
