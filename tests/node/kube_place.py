@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.adapters.kube_api import KubeServer
 from shared.ids import random_id
-from shared.kube import NAMESPACE, NODE, POD, SECRET
+from shared.kube import NAMESPACE, NODE, POD, SECRET, Resource
 from shared.pods import PodTemplate
 from shared.requests import PodGrant
 from shared.walls import TenantWalls
@@ -27,12 +27,11 @@ from tests.node.runtime import PAUSE_COMMAND
 class KubeRun(HubRun):
     node: Node
     pods: Kubelet
-    uid: str
+    pod: Resource
 
     @property
     def directory(self) -> Path:
-        """Where the kubelet has the volume that the pod's containers share."""
-        return self.node.home / "kubelet/pods" / self.uid / "volumes/kubernetes.io~empty-dir/attempt"
+        return edge.volume(self.node, self.pod)
 
     @asynccontextmanager
     async def drained(self) -> AsyncIterator[None]:
@@ -53,7 +52,7 @@ class KubeRun(HubRun):
         return self._running()
 
     def _running(self) -> list[str]:
-        found = {*processes_of(self.uid), *processes_of(self.order.job)}
+        found = {*processes_of(self.pod["metadata"]["uid"]), *processes_of(self.order.job)}
         return [each for each in found if "\0".join(PAUSE_COMMAND) not in each]
 
 
@@ -68,7 +67,7 @@ class KubePlace:
     async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> KubeRun:
         order = await self.hub.order(spec, "kube", timeout_seconds=timeout_seconds)
         pod = await self.pods.pod(name_of(order))
-        return KubeRun(self.hub, order, self.node, self.pods, pod["metadata"]["uid"])
+        return KubeRun(self.hub, order, self.node, self.pods, pod)
 
 
 @asynccontextmanager

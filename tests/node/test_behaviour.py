@@ -23,6 +23,7 @@ from tests.behaviour.test_hold_and_drain import (  # noqa: F401 - run here, in t
     test_a_job_whose_machine_or_node_is_drained_is_evicted_with_time_to_say_a_last_word,
 )
 from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this module's place
+    test_a_background_step_that_dies_of_itself_fails_the_job,
     test_a_background_step_whose_daemon_holds_the_pipe_hangs_nothing,
     test_a_daemon_in_a_session_of_its_own_goes_with_its_step,
     test_a_daemon_that_holds_the_pipe_hangs_nothing,

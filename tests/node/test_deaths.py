@@ -10,10 +10,11 @@ from shared.lifecycle import Reason
 from tests.integration.runner.hub import Hub
 from tests.kube.edge import ControllerProcess, name_of
 from tests.kube.kubelet import Kubelet
-from tests.node import groups
+from tests.node import edge, groups
 from tests.node.node import NAME, Node
 
-SLOW: dict[str, Any] = {"name": "slow", "steps": [{"run": "echo begun; sleep 8"}, {"run": "echo done"}]}
+WAIT = "echo begun; while [ ! -e over ]; do sleep 0.02; done"
+SLOW: dict[str, Any] = {"name": "slow", "steps": [{"run": WAIT}, {"run": "echo done"}]}
 OUT_OF_SERVICE = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 
 
@@ -23,11 +24,13 @@ async def nothing_is_left(pods: Kubelet, name: str) -> None:
 
 
 async def test_a_job_whose_controller_is_killed_ends_as_if_it_lived(
-    hub: Hub, controller: ControllerProcess, pods: Kubelet
+    node: Node, hub: Hub, controller: ControllerProcess, pods: Kubelet
 ) -> None:
     order = await hub.order(SLOW, "kube")
     await hub.until(order.job, "step-started")
+    work = edge.volume(node, await pods.pod(name_of(order))) / "work"
     controller.signal(signal.SIGKILL)
+    (work / "over").touch()
     controller.start()
     ended = await hub.ended(order)
     assert ended.outcome == "succeeded", ended
@@ -42,8 +45,10 @@ async def test_a_job_ends_while_a_part_of_kubernetes_is_dead(
 ) -> None:
     order = await hub.order(SLOW, "kube")
     await hub.until(order.job, "step-started")
+    work = edge.volume(node, await pods.pod(name_of(order))) / "work"
     node.plane.kill(program)
     try:
+        (work / "over").touch()
         ended = await hub.ended(order)
         assert ended.outcome == "succeeded", ended
         assert (await hub.log(order.job, 2)).data == b"done\n"
