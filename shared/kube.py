@@ -61,6 +61,13 @@ class KubeRefused(Rejected):
         """Kubernetes' own word: Forbidden, Invalid, …"""
 
 
+class NamespaceGoes(KubeRefused):
+    """Kubernetes refused {what}: {why}"""
+
+    # 403 whose cause is NamespaceTerminating: it passes once the namespace is gone and made anew.
+    code = "namespace_goes"
+
+
 class KubeConflict(OverspillError):
     """{what} was changed, or made, by somebody else meanwhile."""
 

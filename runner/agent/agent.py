@@ -38,7 +38,7 @@ MAX_SETTLED = 10_000
 
 Ending = tuple[Outcome, Reason, str]
 
-STOPPED: Ending = ("error", Reason.MACHINE_LOST, "the machine's agent was stopped")
+STOPPED: Ending = ("error", Reason.EVICTED, "the machine's agent was stopped")
 ENDINGS: dict[CancelWord, Ending] = {
     "cancel": ("cancelled", Reason.CANCELLED, ""),
     "timeout": ("timed_out", Reason.TIMEOUT, "it timed out before it began"),

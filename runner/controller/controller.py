@@ -19,13 +19,15 @@ from shared.cancelling import apart
 from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Poison
 from shared.facts.order import Desired, Order
-from shared.kube import POD, SECRET, Change, KubeApi, KubeConflict, Resource
+from shared.kube import POD, SECRET, Change, KubeApi, KubeConflict, NamespaceGoes, Resource
 from shared.kube_following import Backoff, Listed, Told
 from shared.run import first_error
 
 log = structlog.get_logger()
 
 RETRY_SECONDS = 5.0
+NAMESPACE_SECONDS = 5.0
+"""One that goes is looked at again after so long at most."""
 
 
 class Controller:
@@ -135,11 +137,7 @@ class Controller:
     async def _claim(self, order: Order) -> None:
         key = Key.of(order)
         try:
-            async with self._room:
-                if self._wanted(key):
-                    inherited = key in (self._inherited or ())
-                    await apart(self._maker.make(order, lambda: self._wanted(key), inherited=inherited))
-                    self.known.claimed.add(key)
+            await self._make(order, key)
         except (OverspillError, BaseExceptionGroup) as errors:
             error = first_error(errors)
             if not isinstance(error, OverspillError):
@@ -152,6 +150,23 @@ class Controller:
         finally:
             self.known.claiming.discard(key)
             self.changed.set()
+
+    async def _make(self, order: Order, key: Key) -> None:
+        """While its namespace goes it waits as it would for a node, and takes no room from other tenants' pods."""
+        backoff, until = Backoff(), time.monotonic() + self._rules.unschedulable_seconds
+        inherited = key in (self._inherited or ())
+        while self._wanted(key):
+            async with self._room:
+                try:
+                    await apart(self._maker.make(order, lambda: self._wanted(key), inherited=inherited))
+                except NamespaceGoes as goes:
+                    if time.monotonic() >= until:
+                        raise
+                    log.info("pod_waits", job=key.job, why=str(goes)[:300])
+                else:
+                    self.known.claimed.add(key)
+                    return
+            await asyncio.sleep(min(backoff.next_seconds(), NAMESPACE_SECONDS))
 
     def _wanted(self, key: Key) -> bool:
         order = self.known.book.orders.get(key)

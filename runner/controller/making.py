@@ -22,7 +22,7 @@ from shared.crash_points import crash_point
 from shared.errors import NotFound, OverspillError, Rejected, Unavailable
 from shared.facts.order import Order
 from shared.ids import random_id
-from shared.kube import POD, SECRET, Busy, Kind, KubeApi, KubeConflict, KubeRefused, Resource
+from shared.kube import POD, SECRET, Busy, Kind, KubeApi, KubeConflict, KubeRefused, NamespaceGoes, Resource
 from shared.kube_following import Backoff
 from shared.pods import KUBE
 from shared.requests import Grant, PodGrant
@@ -89,7 +89,7 @@ class Maker:
 
     async def make(self, order: Order, wanted: Callable[[], bool], *, inherited: bool) -> None:
         """`inherited`: the order stood before this instance led. Raises ClaimedBefore, Rejected (KubeRefused,
-        Unrunnable), NotFound, NotWanted.
+        Unrunnable), NotFound, NotWanted; NamespaceGoes, after which it may be made all the same.
         """
         accepted_unix_ns = time.time_ns()
         about = {"cicd.worker.id": f"{order.cluster}/{order.target}", "cicd.pipeline.run.id": order.job}
@@ -112,6 +112,9 @@ class Maker:
                 if missing >= MISSING_TRIES:
                     raise
                 await asyncio.sleep(backoff.next_seconds())
+            except NamespaceGoes:
+                self._walls.doubt(order.tenant)
+                raise
             except Unavailable as error:
                 log.info("pod_waits", job=order.job, why=str(error)[:300])
                 await asyncio.sleep(backoff.next_seconds(error.retry_after_seconds if isinstance(error, Busy) else 0.0))

@@ -60,6 +60,7 @@ class PodPlan:
 Trouble = Literal[
     "image_pull",
     "bad_command",
+    "no_entrypoint",
     "config",
     "unschedulable",
     "evicted",

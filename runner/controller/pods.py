@@ -15,6 +15,10 @@ from shared.kube import Resource, labels_of
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "CreatePodSandboxError"})
 _COMMAND = frozenset({"StartError", "RunContainerError", "ContainerCannotRun"})
+_SIGNALLED = 128
+"""Exit codes above it say by which signal."""
+_CANNOT = 70
+"""An entrypoint's own word."""
 _KILLED = 137
 """128 + SIGKILL"""
 _NODE = frozenset(
@@ -152,4 +156,16 @@ def _of_container(container: ContainerSeen) -> Trouble | None:
         return "out_of_memory"
     if container.state != "waiting":
         return None
+    if _is_no_entrypoint(container):
+        return "no_entrypoint"
     return "image_pull" if container.reason in _IMAGE else "config" if container.reason in _CONFIG else None
+
+
+def _is_no_entrypoint(container: ContainerSeen) -> bool:
+    """An entrypoint exits 0 whatever its steps did, or says that it can't do its work, which it may once; when it was
+    killed it goes on from the files. Any other code is not its own: what a node's processor can't run ends a container
+    only after the runtime started it.
+    """
+    code = container.last_exit_code or 0
+    may_go_well = code == 0 or code > _SIGNALLED or (code == _CANNOT and container.restarts == 0)
+    return container.reason == "CrashLoopBackOff" and container.name != STEP_CTL and not may_go_well

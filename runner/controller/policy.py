@@ -219,9 +219,13 @@ def _wanted_end(order: Order, note: str) -> Ending:
 
 
 MIB = 2**20
+_NO_ENTRYPOINT = (
+    "{what} could not be begun: its container ended with {code}; are its node's processors those of the entrypoint?"
+)
 _TROUBLES: dict[Trouble, tuple[Outcome, Reason, str]] = {
     "image_pull": ("error", Reason.IMAGE_PULL, "the image of {what} can't be pulled: {why}"),
     "bad_command": ("error", Reason.SETUP_FAILED, "{what} could not be started: {why}"),
+    "no_entrypoint": ("error", Reason.SETUP_FAILED, _NO_ENTRYPOINT),
     "config": ("error", Reason.SETUP_FAILED, "{what} could not be made: {why}"),
     "unschedulable": ("error", Reason.UNSCHEDULABLE, "no node took the pod: {why}"),
     "evicted": ("error", Reason.EVICTED, "the pod was evicted: {why}"),
@@ -239,8 +243,9 @@ def ending_of(pod: PodSeen, found: Trouble, container: ContainerSeen | None) -> 
     what = f"step {step}" if step is not None else container.name if container is not None else "the pod"
     told = (container.message or container.reason or container.last_reason) if container is not None else ""
     why = told or pod.unschedulable or pod.message or pod.reason or "Kubernetes says no more"
+    code = container.last_exit_code if container is not None else None
     limit = f"{pod.memory_bytes / MIB:g} MiB" if pod.memory_bytes is not None else "unknown"
-    message = " ".join(text.format(what=what, why=why, limit=limit).split())
+    message = " ".join(text.format(what=what, why=why, limit=limit, code=code).split())
     return Ending(outcome, reason, message[:500], step)
 
 

@@ -17,6 +17,7 @@ from shared.kube import (
     SERVICE_ACCOUNT,
     KubeApi,
     KubeRefused,
+    NamespaceGoes,
     Resource,
     labels_of,
 )
@@ -146,7 +147,9 @@ class WallKeeper:
             self._wrong.pop(tenant.tenant, None)
 
     async def _own(self, wall: Resource) -> None:
-        """Raises NotOurs: who made a namespace before us, and what for, we can't know."""
+        """Raises NotOurs: who made a namespace before us, and what for, we can't know. Raises NamespaceGoes: what is
+        applied to one that goes may find it gone, and make it without our labels.
+        """
         name, wanted = wall["metadata"]["name"], wall["metadata"]["labels"]
         try:
             found = await self._api.get(NAMESPACE, name)
@@ -156,6 +159,8 @@ class WallKeeper:
         labels = labels_of(found)
         if any(labels.get(each) != wanted[each] for each in (*MANAGED, TENANT)):
             raise NotOurs(namespace=name, tenant=wanted[TENANT])
+        if found["metadata"].get("deletionTimestamp") is not None:
+            raise NamespaceGoes(what=f"namespace {name}", why="it is being deleted", status=403, reason="Forbidden")
 
     async def _apply(self, wall: Resource) -> None:
         kind = KINDS[wall["kind"]]

@@ -141,9 +141,7 @@ def _of_ending(seen: Seen, attempt: Attempt, code: int | None) -> Verdict | None
         outcome, reason, message = _ENDINGS.get(seen.cancel, _ENDINGS["cancel"])
         return Verdict(outcome, reason, message.format(attempt=attempt), running, code)
     if seen.finish == "cancelled" and all(step.lost is None for step in seen.steps):
-        return Verdict(
-            "error", Reason.MACHINE_LOST, "the machine's agent was stopped, or the pod deleted", running, code
-        )
+        return Verdict("error", Reason.EVICTED, "the machine's agent was stopped, or the pod deleted", running, code)
     return None
 
 

@@ -41,7 +41,7 @@ a store that takes nothing is helped by no repetition."""
 PLATFORM = 0
 
 
-OTHERS_KNOW_BETTER = (Reason.RUNNER_LOST, Reason.MACHINE_LOST)
+OTHERS_KNOW_BETTER = (Reason.RUNNER_LOST, Reason.MACHINE_LOST, Reason.EVICTED)
 """Ends that are seen from here and explained elsewhere."""
 
 

@@ -10,8 +10,10 @@ from shared.lifecycle import MAX_ATTEMPTS, OUR_FAULT, JobState, Reason, move
 from shared.placement import Machine
 
 MESSAGE_LIMIT = 500
-_LOST = (Reason.MACHINE_LOST, Reason.RUNNER_LOST)
-_AT_ONCE = (Reason.MACHINE_LOST, Reason.RUNNER_LOST, Reason.NOT_ACCEPTED)
+_LOST = (Reason.MACHINE_LOST, Reason.RUNNER_LOST, Reason.EVICTED)
+_AT_ONCE = (*_LOST, Reason.NOT_ACCEPTED)
+_MAY_RUN_ON = (*_AT_ONCE, Reason.IMAGE_PULL, Reason.SETUP_FAILED)
+"""Told while something of the attempt may still be ending: of a pod one container fails, and the others get SIGTERM."""
 _RETRIED = OUR_FAULT | {Reason.STALE}
 
 
@@ -106,7 +108,7 @@ def _may_run_again(record: JobRecord, reason: Reason) -> bool:
 
 def needs_fence(record: JobRecord, reason: Reason) -> bool:
     """Whether an attempt that ended so may still run somewhere, and the next one may not begin before it can't."""
-    return record.on_lost == "rerun-fenced" and reason in _AT_ONCE
+    return record.on_lost == "rerun-fenced" and reason in _MAY_RUN_ON
 
 
 def _again(record: JobRecord, reason: Reason, message: str, rules: Rules, now_ns: int) -> JobRecord:

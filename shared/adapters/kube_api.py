@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from shared.errors import NotFound, OverspillError, Unavailable
-from shared.kube import Busy, Change, Keep, Kind, KubeConflict, KubeRefused, Listing, Resource, TooOld
+from shared.kube import Busy, Change, Keep, Kind, KubeConflict, KubeRefused, Listing, NamespaceGoes, Resource, TooOld
 
 CALL_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
@@ -27,6 +27,8 @@ PAGE = 500
 MANAGER = "overspill"
 _TOO_MANY, _GONE, _CONFLICT, _ABSENT, _SERVER = 429, 410, 409, 404, 500
 _DEFAULT_RETRY_SECONDS = 1.0
+_GOES = "NamespaceTerminating"
+"""A cause of 403, beside the reason."""
 
 
 class NoCluster(OverspillError):
@@ -219,4 +221,6 @@ def _error(path: str, status: int, data: bytes, headers: Mapping[str, str]) -> O
         wait = headers.get("Retry-After") or details.get("retryAfterSeconds") or _DEFAULT_RETRY_SECONDS
         seconds = float(wait) if str(wait).replace(".", "", 1).isdigit() else _DEFAULT_RETRY_SECONDS
         return Busy(what=f"Kubernetes ({path})", why=why, retry_after_seconds=seconds)
-    return KubeRefused(what=path, why=why, status=status, reason=reason)
+    causes = (told.get("details") or {}).get("causes") or ()
+    refused = NamespaceGoes if any(cause.get("reason") == _GOES for cause in causes) else KubeRefused
+    return refused(what=path, why=why, status=status, reason=reason)

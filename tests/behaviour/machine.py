@@ -1,6 +1,7 @@
 """A machine as a place: one with the real agent, step-ctl and entrypoint, on a real bus."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class MachineRun(HubRun):
     def directory(self) -> Path:
         return self.agent.attempt(self.order)
 
+    @asynccontextmanager
+    async def drained(self) -> AsyncIterator[None]:
+        async with drained(self.agent):
+            yield
+
     async def left(self) -> list[str]:
         await until_gone(self.directory)
         return processes_of(self.order.job)
@@ -64,6 +70,7 @@ class MachineRun(HubRun):
 class MachinePlace:
     hub: Hub
     agent: AgentProcess
+    loopback: str = "127.0.0.1"
 
     async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> MachineRun:
         order = await self.hub.order(spec, self.agent.machine, timeout_seconds=timeout_seconds)
@@ -72,6 +79,13 @@ class MachinePlace:
     async def submit_small(self, spec: dict[str, Any]) -> MachineRun:
         needs = Needs(cpu_millis=100, memory_bytes=MEMORY_BYTES, disk_bytes=2**20)
         return MachineRun(self.hub, await self.hub.order(spec, self.agent.machine, needs=needs), self.agent)
+
+
+@asynccontextmanager
+async def drained(agent: AgentProcess) -> AsyncIterator[None]:
+    await asyncio.to_thread(agent.signal, signal.SIGTERM)  # it waits for the hub, which is served here
+    yield
+    agent.start()
 
 
 def processes_of(job: str) -> list[str]:
@@ -97,7 +111,11 @@ async def machine_place(
         server.connect(server.identity.credential(HUB)) as bus,
         Hub.serving(bus, server.identity, server.url, directory) as hub,
     ):
-        settings = {"OVERSPILL_AGENT_GRACE_SECONDS": str(GRACE_SECONDS), **environment}
+        settings = {
+            "OVERSPILL_AGENT_GRACE_SECONDS": str(GRACE_SECONDS),
+            "OVERSPILL_AGENT_DRAIN_SECONDS": "0",
+            **environment,
+        }
         agent = AgentProcess(hub, data or directory / "agent", "m1", settings)
         try:
             yield MachinePlace(hub, agent.start())

@@ -1,5 +1,6 @@
 """What a job does where it runs, as an interface: a machine, a pod."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +40,10 @@ class Run(Protocol):
 
     async def cancel(self) -> None: ...
 
+    def drained(self) -> AbstractAsyncContextManager[None]:
+        """What it runs on is drained, with no time for what runs; at the end of this it takes work again."""
+        ...
+
     async def left(self) -> list[str]:
         """Once the place says that it has nothing more of the job: what still runs of it, one line a process."""
         ...
@@ -46,5 +51,7 @@ class Run(Protocol):
 
 class Place(Protocol):
     hub: Hub
+    loopback: str
+    """Under which a job's step-ctl reaches what listens on this machine's loopback."""
 
     async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> Run: ...

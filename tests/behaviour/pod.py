@@ -149,6 +149,12 @@ class PodRun(HubRun):
         await asyncio.wait(self.keeping, timeout=TERMINATION_SECONDS)
         await self.kill()
 
+    @asynccontextmanager
+    async def drained(self) -> AsyncIterator[None]:
+        """What a kubelet does of it; there is no controller to tell more."""
+        await self.delete()
+        yield
+
     async def kill(self) -> None:
         for task in self.keeping:
             task.cancel()
@@ -167,6 +173,7 @@ class PodRun(HubRun):
 class PodPlace:
     hub: Hub
     root: Path
+    loopback: str = "127.0.0.1"
     runs: list[PodRun] = field(default_factory=list)
 
     async def submit(self, spec: dict[str, Any], *, timeout_seconds: float = 600.0) -> PodRun:

@@ -115,7 +115,7 @@ async def deaf_store(place: Place) -> AsyncIterator[asyncio.Event]:
 
     async def urls(about: Ask, asked: UrlsAsked) -> UrlsTold:
         def address(method: Literal["GET", "PUT"]) -> Presigned:
-            return Presigned(method=method, key="k", url=f"http://127.0.0.1:{port}/k", expires_unix=2**31)
+            return Presigned(method=method, key="k", url=f"http://{place.loopback}:{port}/k", expires_unix=2**31)
 
         return UrlsTold(source=address("GET"), artifacts=dict.fromkeys(asked.artifacts, address("PUT")))
 

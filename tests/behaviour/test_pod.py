@@ -2,7 +2,6 @@
 
 import pytest
 
-from shared.facts import Desired
 from shared.flow import ORDERS, OrderTo
 from tests.behaviour.pod import PodPlace, PodRun
 from tests.integration.runner.waiting import until_there
@@ -154,7 +153,7 @@ async def test_a_deleted_pod_tells_how_its_steps_ended(pods: PodPlace) -> None:
     await run.said(1, b"on\n")
     await run.delete()
     ended = await run.ended()
-    assert (*end_of(ended), ended.step) == ("error", "machine_lost", 1)
+    assert (*end_of(ended), ended.step) == ("error", "evicted", 1)
     assert (await run.log(1)).endswith(b"ending\n")
     assert [container.codes[-1] for container in run.containers.values()] == [0, 0, 0]
 
@@ -164,7 +163,7 @@ async def test_a_pod_deleted_while_its_images_are_pulled_tells_its_end(pods: Pod
     run.start("step-ctl")
     await pods.hub.until(run.order.job, "attempt-started")
     await run.delete()
-    assert end_of(await run.ended()) == ("error", "machine_lost")
+    assert end_of(await run.ended()) == ("error", "evicted")
 
 
 async def test_what_is_not_wanted_any_more_ends(pods: PodPlace) -> None:
@@ -181,19 +180,6 @@ async def test_an_order_revoked_while_nobody_listened_is_missed_at_the_next_star
     await pods.hub.bus.purge(ORDERS, OrderTo.filter(tenant=run.order.tenant, job=run.order.job))
     run.start()
     assert end_of(await run.ended()) == ("error", "stale")
-    assert await run.left() == []
-
-
-async def test_a_hold_keeps_the_next_step_and_its_end_lets_it_go(pods: PodPlace) -> None:
-    run = await pods.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
-    await run.said(1, b"on\n")
-    await pods.hub.change(run.order, desired=Desired.HOLD)
-    await until_there(run.directory / "hold")
-    let_go(run)
-    await run.step(1)
-    assert not (run.directory / "steps/002/started").exists()
-    await pods.hub.change(run.order, desired=Desired.RUN)
-    assert end_of(await run.ended()) == GOOD
     assert await run.left() == []
 
 

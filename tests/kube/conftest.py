@@ -1,6 +1,5 @@
 """Fixtures of a real API server. They need Go (or its wheel) once, no root, and are never skipped."""
 
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -106,8 +105,7 @@ def controllers(
 
     yield make
     for one in made:
-        if one.process is not None:
-            one.signal(signal.SIGKILL)
+        one.kill()
 
 
 @pytest.fixture

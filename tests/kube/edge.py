@@ -114,6 +114,11 @@ class ControllerProcess:
         self.process = None
         return code
 
+    def kill(self) -> None:
+        """If it runs."""
+        if self.process is not None:
+            self.signal(signal.SIGKILL)
+
     def complaints(self) -> str:
         return (self.home / "controller.err").read_text()
 

@@ -1,13 +1,18 @@
 """What Kubernetes' own controllers and scheduler do to pods, and what becomes of their orders."""
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
 import pytest
 
-from shared.kube import RESOURCE_QUOTA, SECRET, Resource
+from shared.kube import CONFIG_MAP, NAMESPACE, RESOURCE_QUOTA, SECRET, Resource
 from shared.lifecycle import Reason
 from shared.pods import PodTemplate
 from shared.requests import PodGrant
 from shared.walls import Quota, TenantWalls
+from tests.conftest import BusServer
 from tests.integration.runner.hub import TENANT, Hub
+from tests.integration.runner.waiting import until_written
 from tests.kube.control_plane import ControlPlane
 from tests.kube.edge import ControllerProcess, name_of
 from tests.kube.kubelet import Kubelet
@@ -86,3 +91,63 @@ async def test_a_namespace_deleted_under_a_pod_ends_its_attempt_and_holds_nothin
     await kubelet.obey(name)
     assert (await hub.ended(order)).outcome == "error"
     await kubelet.until_namespace_gone()
+
+
+@asynccontextmanager
+async def going(kubelet: Kubelet) -> AsyncIterator[None]:
+    """The tenant's namespace is being deleted until the end of this; something in it takes its time."""
+    about = {"name": "holds-it", "namespace": kubelet.namespace, "finalizers": ["overspill.dev/test"]}
+    await kubelet.api.create(CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about})
+    await kubelet.api.delete(NAMESPACE, kubelet.namespace)
+    await kubelet.until(kubelet.namespace, lambda found: found["status"]["phase"] == "Terminating", NAMESPACE)
+    yield
+    await kubelet.api.merge(CONFIG_MAP, "holds-it", kubelet.namespace, {"metadata": {"finalizers": None}})
+
+
+async def with_walls(hub: Hub, kubelet: Kubelet) -> None:
+    """The tenant's namespace stands, and nothing runs in it."""
+    name = name_of(await hub.order(SPEC, "kube"))
+    await kubelet.run(name)
+    await kubelet.end(name)
+    await kubelet.until_gone(name)
+
+
+async def test_a_job_whose_namespace_is_being_deleted_waits_and_runs_in_the_one_made_after_it(
+    hub: Hub, controllers: Callable[..., ControllerProcess], kubelet: Kubelet
+) -> None:
+    controller = controllers(UNSCHEDULABLE_SECONDS="60")
+    await with_walls(hub, kubelet)
+    async with going(kubelet):
+        order = await hub.order(SPEC, "kube")
+        await until_written(controller.home / "controller.err", b"being terminated")
+    await kubelet.pod(name_of(order))
+    assert await hub.kinds(order.job) == ["attempt-accepted"]
+    labels = (await kubelet.api.get(NAMESPACE, kubelet.namespace))["metadata"]["labels"]
+    assert labels["overspill.dev/tenant"] == TENANT
+
+
+async def test_a_job_whose_namespace_does_not_go_in_time_is_handed_back_with_why(
+    hub: Hub, controller: ControllerProcess, kubelet: Kubelet
+) -> None:
+    await with_walls(hub, kubelet)
+    async with going(kubelet):
+        ended = await hub.ended(await hub.order(SPEC, "kube"))
+    assert (ended.outcome, ended.reason) == ("error", Reason.UNSCHEDULABLE)
+    assert "is being deleted" in ended.message
+    assert kubelet.namespace in ended.message
+
+
+async def test_who_waits_for_a_namespace_takes_no_other_tenant_s_turn(
+    fresh_bus_server: BusServer, hub: Hub, controllers: Callable[..., ControllerProcess], kubelet: Kubelet
+) -> None:
+    assert hub.pod is not None
+    controller = controllers(UNSCHEDULABLE_SECONDS="60", CLAIMS_AT_ONCE="1")
+    await with_walls(hub, kubelet)
+    other = await fresh_bus_server.tenant()
+    walls = TenantWalls(tenant=other, namespaces=[f"of-{other}"])
+    hub.pods[other] = hub.pod.model_copy(update={"namespace": f"of-{other}", "walls": walls})
+    async with going(kubelet):
+        await hub.order(SPEC, "kube")
+        await until_written(controller.home / "controller.err", b"being terminated")
+        order = await hub.order(SPEC, "kube", tenant=other)
+        await Kubelet(kubelet.api, f"of-{other}").pod(name_of(order))

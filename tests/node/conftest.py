@@ -1,6 +1,5 @@
 """The session's node. Tests take namespaces of their own."""
 
-import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -72,8 +71,7 @@ async def hub(fresh_bus_server: BusServer, kube: KubeServer, tmp_path: Path) -> 
 def controller(node: Node, hub: Hub, namespace: str) -> Iterator[ControllerProcess]:
     one = edge.controller(node, hub, namespace).start()
     yield one
-    if one.process is not None:
-        one.signal(signal.SIGKILL)
+    one.kill()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from deploy.docker import builder
 from deploy.docker.oci import Image, archive
 from runner.containers.runtime import ContainerRuntime
 from shared.needs import Needs
-from tests.behaviour.machine import HubRun, MachinePlace, machine_place, processes_of
+from tests.behaviour.machine import HubRun, MachinePlace, drained, machine_place, processes_of
 from tests.behaviour.place import MEMORY_BYTES
 from tests.conftest import BusServer
 from tests.integration.runner.hub import AgentProcess
@@ -105,6 +105,11 @@ class ContainerRun(HubRun):
     def directory(self) -> Path:
         return self.home / "job"
 
+    @asynccontextmanager
+    async def drained(self) -> AsyncIterator[None]:
+        async with drained(self.agent):
+            yield
+
     async def left(self) -> list[str]:
         await until_gone(self.home)
         names = self.store.call("ps", "--all", "--format", "{{.Names}}").split()
@@ -116,6 +121,7 @@ class ContainerRun(HubRun):
 class ContainerPlace:
     machine: MachinePlace
     store: Store
+    loopback: str = "127.0.0.1"
 
     @property
     def hub(self) -> Any:

@@ -22,7 +22,16 @@ def make() -> None:
 
 
 def end() -> None:
-    """SIGKILL for all that runs in it, and the tree is gone."""
+    """All that runs in it is killed, and the tree is gone."""
+    kill()
+    for root in _roots():
+        for folder, _, _ in os.walk(root, topdown=False):
+            with contextlib.suppress(FileNotFoundError):  # the runtime takes its own away meanwhile
+                Path(folder).rmdir()
+
+
+def kill() -> None:
+    """SIGKILL for all that runs in it, until nothing does."""
     deadline = time.monotonic() + _GONE_SECONDS
     while pids := {pid for root in _roots() for pid in _processes(root)}:
         assert time.monotonic() < deadline, f"processes of the node stay: {pids}"
@@ -30,10 +39,6 @@ def end() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)  # nothing tells when a killed process has left its group
-    for root in _roots():
-        for folder, _, _ in os.walk(root, topdown=False):
-            with contextlib.suppress(FileNotFoundError):  # the runtime takes its own away meanwhile
-                Path(folder).rmdir()
 
 
 def processes(word: bytes) -> Iterator[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from deploy.docker.oci import Image, archive
 
 BUSYBOX, PAUSE = "localhost/busybox:1", "localhost/pause:1"
+PAUSE_COMMAND = ("sleep", "2147483647")
 _NAMESPACE = "k8s.io"
 
 
@@ -87,7 +88,7 @@ options = {{ BinaryName = "{shutil.which("runc") or "/usr/sbin/runc"}", SystemdC
         """What tests run as steps, and what holds a pod's namespaces."""
         image = busybox(self._home / "busybox")
         self.add(image)
-        self.add(Image(PAUSE, image.layers, command=("sleep", "2147483647")))
+        self.add(Image(PAUSE, image.layers, command=PAUSE_COMMAND))
 
     def _ctr(self, *words: str) -> "subprocess.CompletedProcess[str]":
         command = ["ctr", "--address", str(self.socket), "--namespace", _NAMESPACE, *words]

@@ -3,7 +3,6 @@
 Needs root.
 """
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from shared.facts import Desired
 from tests.behaviour.conftest import server as server  # noqa: PLC0414 - a fixture of this module too
 from tests.behaviour.test_cancel import (  # noqa: F401 - run here, in this module's place
     test_a_job_that_has_ended_well_stays_so,
@@ -23,6 +21,11 @@ from tests.behaviour.test_cancel import (  # noqa: F401 - run here, in this modu
     test_only_a_background_step_runs_and_is_not_ready_yet,
     test_while_artifacts_are_stored,
     test_while_the_source_is_fetched,
+)
+from tests.behaviour.test_hold_and_drain import (  # noqa: F401 - run here, in this module's place
+    test_a_hold_keeps_the_next_step_and_its_end_lets_it_go,
+    test_a_job_that_is_held_can_be_cancelled,
+    test_a_job_whose_machine_or_node_is_drained_is_evicted_with_time_to_say_a_last_word,
 )
 from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this module's place
     test_a_background_step_that_dies_of_itself_fails_the_job,
@@ -36,7 +39,7 @@ from tests.behaviour.test_steps import (  # noqa: F401 - run here, in this modul
     test_who_ignores_sigterm_is_killed_after_the_grace,
 )
 from tests.conftest import BusServer
-from tests.integration.runner.waiting import until_process_gone, until_there
+from tests.integration.runner.waiting import until_process_gone
 from tests.node import forge
 from tests.node import store as objects
 from tests.node.containers import ContainerPlace, Store, container_place, limit
@@ -157,32 +160,6 @@ async def test_a_step_ctl_killed_is_started_again_and_tells_everything_once(plac
     assert (await run.ended()).outcome == "succeeded"
     assert await run.log(1) == b"on\n"
     assert (await place.hub.kinds(run.order.job)).count("step-started") == 2
-    assert await run.left() == []
-
-
-async def test_an_agent_that_is_stopped_ends_its_containers_as_the_machines_doing(place: ContainerPlace) -> None:
-    place.agent.environment["OVERSPILL_AGENT_DRAIN_SECONDS"] = "0"
-    place.agent.signal(signal.SIGKILL)
-    place.agent.start()
-    run = await place.submit({"steps": [{"run": WAIT}]})
-    await run.said(1, b"on\n")
-    await asyncio.to_thread(place.agent.signal, signal.SIGTERM)  # it waits for the hub, which is served here
-    ended = await run.ended()
-    assert (ended.outcome, ended.reason) == ("error", "machine_lost"), ended
-    place.agent.start()  # it takes away what of the directory was left
-    assert await run.left() == []
-
-
-async def test_a_hold_stands_until_it_is_taken_back(place: ContainerPlace) -> None:
-    run = await place.submit({"steps": [{"run": WAIT}, {"run": "echo second"}]})
-    await run.said(1, b"on\n")
-    await place.hub.change(run.order, desired=Desired.HOLD)
-    await until_there(run.directory / "hold")
-    (run.directory / "work" / "over").touch()
-    await run.step(1)
-    assert not (run.directory / "steps/002/started").exists()
-    await place.hub.put(run.order)
-    assert (await run.ended()).outcome == "succeeded"
     assert await run.left() == []
 
 

@@ -1,7 +1,6 @@
 """A job in a real pod, from its order to its verdict and log."""
 
-from shared.facts import Desired
-from shared.kube import POD, SECRET
+from shared.kube import SECRET
 from shared.pods import PodTemplate
 from tests.integration.runner.hub import Hub
 from tests.kube.edge import ControllerProcess, name_of
@@ -36,20 +35,6 @@ async def test_three_steps_run_in_turn_and_are_told_to_the_last_byte(
     assert (await hub.until(order.job, "attempt-started"))["node"] == NAME
     await pods.until_gone(name_of(order))
     assert not (await pods.api.list(SECRET, pods.namespace)).items
-
-
-async def test_a_job_that_is_cancelled_ends_its_steps_and_its_pod(
-    hub: Hub, controller: ControllerProcess, pods: Kubelet
-) -> None:
-    spec = {"name": "long", "steps": [{"run": "trap 'echo told to end; exit 3' TERM; echo up; sleep 600 & wait"}]}
-    order = await hub.order(spec, "kube")
-    await hub.until(order.job, "step-started")
-    await hub.change(order, desired=Desired.CANCEL)
-    ended = await hub.ended(order)
-    assert ended.outcome == "cancelled", (ended, controller.complaints()[-3000:])
-    assert b"told to end" in (await hub.log(order.job, 1)).data
-    await pods.until_gone(name_of(order))
-    assert not (await pods.api.list(POD, pods.namespace)).items
 
 
 async def test_a_job_runs_where_an_init_container_brings_the_entrypoint(

@@ -125,7 +125,7 @@ class Checks:
         """What was our fault is tried again, up to MAX_ATTEMPTS, unless `on-lost` or the last exit code forbid it."""
         if record.state is not JobState.ERROR or record.reason not in OUR_FAULT | {Reason.STALE}:
             return
-        lost = record.on_lost == "fail" and record.reason in (Reason.MACHINE_LOST, Reason.RUNNER_LOST)
+        lost = record.on_lost == "fail" and record.reason in (Reason.MACHINE_LOST, Reason.RUNNER_LOST, Reason.EVICTED)
         if record.epoch < MAX_ATTEMPTS and not lost and not self._last_exits(key, record.epoch, None, record):
             raise Broken(
                 "no_job_is_given_up_early", key, f"{record.reason.value} of attempt {record.epoch}: {record.message}"

@@ -65,6 +65,8 @@ class Hub:
     """By machine: the address under which its attempts reach the bus, where that is another."""
     pod: PodGrant | None = None
     """Where attempts run as pods."""
+    pods: dict[str, PodGrant] = field(default_factory=dict)
+    """By tenant, where that of one is another."""
 
     @classmethod
     @asynccontextmanager
@@ -114,7 +116,7 @@ class Hub:
             bus_jwt=credential.jwt,
             bus_seed=credential.seed,
             created_unix_ns=time.time_ns(),
-            pod=self.pod,
+            pod=self.pods.get(asked.tenant, self.pod),
         )
         return encode(grant), {}
 

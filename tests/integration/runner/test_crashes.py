@@ -233,9 +233,7 @@ async def test_a_fenced_attempt_ends_itself_without_the_hub(hub: Hub, server: Bu
     assert (await hub.ended(order)).reason == "machine_lost"
 
 
-async def test_sigterm_drains_then_ends_what_runs_as_an_error_of_the_machine(
-    hub: Hub, server: BusServer, agents: Agents
-) -> None:
+async def test_sigterm_drains_then_evicts_what_runs(hub: Hub, server: BusServer, agents: Agents) -> None:
     agent = agents(OVERSPILL_AGENT_DRAIN_SECONDS="0.2")
     order = await hub.order({"steps": [{"run": "sleep 1000"}]}, agent.machine)
     await hub.until(order.job, "step-started")
@@ -247,7 +245,7 @@ async def test_sigterm_drains_then_ends_what_runs_as_an_error_of_the_machine(
         assert agent.process is not None
         agent.process.send_signal(signal.SIGTERM)
         ended = await hub.ended(order)
-        assert (ended.outcome, ended.reason) == ("error", "machine_lost")
+        assert (ended.outcome, ended.reason) == ("error", "evicted")
         said = b""
         async for beat in beats:
             said += beat.data
@@ -274,7 +272,7 @@ async def test_with_die_with_parent_a_killed_agent_leaves_no_process(hub: Hub, a
     assert mine(agent.data) == []
     agent.start()
     ended = await hub.ended(order)
-    assert (ended.outcome, ended.reason) == ("error", "machine_lost"), ended
+    assert (ended.outcome, ended.reason) == ("error", "evicted"), ended
 
 
 async def test_two_agents_do_not_share_a_data_directory(hub: Hub, agents: Agents) -> None:

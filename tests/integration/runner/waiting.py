@@ -39,6 +39,11 @@ async def until_gone(path: Path) -> None:
     await asyncio.to_thread(_until, path.parent, lambda: not path.exists())
 
 
+async def until_written(path: Path, words: bytes) -> None:
+    """The file holds these words."""
+    await asyncio.to_thread(_until, path.parent, lambda: path.exists() and words in path.read_bytes())
+
+
 async def until_process_gone(pid: int) -> None:
     def wait() -> None:
         try:

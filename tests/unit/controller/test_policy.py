@@ -156,6 +156,18 @@ def waiting(reason: str, name: str = "step-1") -> tuple[ContainerSeen, ...]:
             Reason.SETUP_FAILED,
             1,
         ),
+        (
+            {"containers": (ContainerSeen("step-1", "waiting", "CrashLoopBackOff", last_exit_code=1),)},
+            "error",
+            Reason.SETUP_FAILED,
+            1,
+        ),
+        (
+            {"containers": (ContainerSeen("step-1", "waiting", "CrashLoopBackOff", restarts=1, last_exit_code=70),)},
+            "error",
+            Reason.SETUP_FAILED,
+            1,
+        ),
     ],
 )
 def test_each_trouble_has_its_name_and_its_step(
@@ -176,6 +188,8 @@ def test_each_trouble_has_its_name_and_its_step(
         ContainerSeen("step-1", "waiting", "PodInitializing"),
         ContainerSeen("step-ctl", "running", last_reason="OOMKilled", last_exit_code=137),
         ContainerSeen("step-1", "waiting", "CrashLoopBackOff", last_reason="Error", last_exit_code=70),
+        ContainerSeen("step-1", "waiting", "CrashLoopBackOff", restarts=2, last_reason="Error", last_exit_code=137),
+        ContainerSeen("step-ctl", "waiting", "CrashLoopBackOff", restarts=2, last_reason="Error", last_exit_code=1),
     ],
 )
 def test_what_may_still_go_well_is_left_alone(container: ContainerSeen) -> None:

@@ -7,10 +7,11 @@ from runner.controller.making import NoPodGrant
 from runner.controller.refusals import refusal
 from runner.protocol.layout import Unrunnable
 from shared.errors import NotFound, OverspillError
-from shared.kube import KubeRefused
+from shared.kube import KubeRefused, NamespaceGoes
 from shared.lifecycle import Reason
 
 QUOTA = 'pods "j-1" is forbidden: exceeded quota: overspill-quota, requested: pods=1, used: pods=9, limited: pods=9'
+GOES = 'pods "j-1" is forbidden: unable to create new content in namespace n because it is being terminated'
 POLICY = 'admission webhook "policy" denied the request: images come from our registry'
 
 
@@ -22,6 +23,12 @@ def refused(why: str, status: int, reason: str) -> KubeRefused:
     ("error", "outcome", "reason", "words"),
     [
         (refused(QUOTA, 403, "Forbidden"), "error", Reason.UNSCHEDULABLE, "overspill-quota"),
+        (
+            NamespaceGoes(what="pods", why=GOES, status=403, reason="Forbidden"),
+            "error",
+            Reason.UNSCHEDULABLE,
+            "namespace there is being deleted",
+        ),
         (refused(POLICY, 403, "Forbidden"), "error", Reason.REFUSED, "our registry"),
         (refused("spec.containers[0].image: Required", 422, "Invalid"), "error", Reason.SETUP_FAILED, "image"),
         (NotFound(what="namespace", name="n"), "error", Reason.SETUP_FAILED, "n"),
@@ -29,7 +36,7 @@ def refused(why: str, status: int, reason: str) -> KubeRefused:
         (ClaimedBefore(job="j", epoch=1), "error", Reason.RUNNER_LOST, "accepted before"),
         (NoPodGrant(job="j"), "error", Reason.REFUSED, "update the hub"),
     ],
-    ids=["quota", "admission", "invalid", "namespace", "spec", "claimed before", "old hub"],
+    ids=["quota", "namespace goes", "admission", "invalid", "namespace", "spec", "claimed before", "old hub"],
 )
 def test_why_there_is_no_pod_is_told_with_whose_fault_it_is(
     error: OverspillError, outcome: str, reason: Reason, words: str

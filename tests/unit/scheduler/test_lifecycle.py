@@ -163,6 +163,27 @@ def test_on_lost_fenced_waits_until_the_lost_attempt_has_ended_itself(town: Town
     assert town.record(key).epoch == 2
 
 
+def test_on_lost_holds_for_an_attempt_that_was_evicted_too(town: Town) -> None:
+    key = started(town, on_lost="fail")
+    town.see(machine("m2"))
+    town.end(key, "error", Reason.EVICTED, None)
+    town.settle()
+    assert (town.record(key).state, town.record(key).reason) == (JobState.ERROR, Reason.EVICTED)
+
+
+@pytest.mark.parametrize("reason", [Reason.EVICTED, Reason.IMAGE_PULL, Reason.SETUP_FAILED])
+def test_on_lost_fenced_waits_for_what_of_a_pod_may_still_be_ending(town: Town, reason: Reason) -> None:
+    key = started(town, on_lost="rerun-fenced")
+    town.see(machine("m2"))
+    town.end(key, "error", reason, None)
+    town.settle()
+    town.settle(RULES.fence_seconds + RULES.fence_margin_seconds - 1)
+    assert (town.record(key).epoch, town.record(key).state) == (1, JobState.QUEUED)
+    town.see(machine("m2", version=2))
+    town.settle(1)
+    assert town.record(key).epoch == 2
+
+
 def test_under_fenced_an_attempt_that_was_not_accepted_in_time_may_run_all_the_same_and_is_waited_for(
     town: Town,
 ) -> None:

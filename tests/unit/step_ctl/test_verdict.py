@@ -68,7 +68,7 @@ CANCELLED = ended(1, "cancelled", "failed", 143)
         (Seen((CANCELLED,), "cancelled", "stale"), "error", "stale"),
         (Seen((CANCELLED,), "cancelled", "fenced"), "error", "machine_lost"),
         (Seen((CANCELLED,), "cancelled", "a word of a later version"), "cancelled", "cancelled"),
-        (Seen((CANCELLED,), "cancelled"), "error", "machine_lost"),
+        (Seen((CANCELLED,), "cancelled"), "error", "evicted"),
         (Seen((FAILED, skipped(2, "cancel")), "cancelled", "cancel"), "failed", "step_failed"),
         (Seen((ended(),), "ok", "cancel"), "succeeded", "all_steps_ok"),
         (Seen((ended(), LOST)), "error", "runner_lost"),
