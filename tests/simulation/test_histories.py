@@ -14,9 +14,6 @@ from tests.simulation.world import run
 HISTORIES = 10_000
 BLOCK = 250
 
-pytestmark = pytest.mark.no_cover
-"""Traced they take twice as long, and visit nothing that the policies' own tests don't."""
-
 
 @pytest.mark.parametrize("first", range(0, HISTORIES, BLOCK))
 def test_whatever_fails_every_property_holds(first: int) -> None:
