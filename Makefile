@@ -8,7 +8,7 @@ ZIG := $(if $(COMPILER),,-r requirements/zig.txt)
 SOURCES := shared services runner overspill
 # pytest-xdist: one worker a core, two at least, so that a hanging test is seen as such.
 WORKERS ?= 3
-# What is traced for coverage: with the rest it would take half as long again.
+# Alone traced for coverage: tracing the rest, simulated histories above all, takes minutes.
 PURE := tests/unit tests/property tests/contract
 
 # make chaos SEEDS=50; FIRST=17 SEEDS=1 plays seed 17 again.
