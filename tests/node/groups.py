@@ -70,6 +70,6 @@ def _roots() -> list[Path]:
 
 
 def _processes(root: Path) -> Iterator[int]:
-    for file in root.rglob("cgroup.procs"):
-        with contextlib.suppress(OSError):  # the group went while we looked
-            yield from map(int, file.read_text().split())
+    for group, _, _ in os.walk(root):  # passes over what goes while it looks, as rglob does not
+        with contextlib.suppress(OSError):
+            yield from map(int, (Path(group) / "cgroup.procs").read_text().split())
