@@ -10,12 +10,11 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 from deploy.docker.oci import Image, archive
-from tests.node import network
+from tests.node import http_server, network
 
 _CHUNK = 1 << 16
 
@@ -103,9 +102,6 @@ def _handler(registry: Registry) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
     return Handler
 
 
@@ -117,12 +113,6 @@ def _basic(login: tuple[str, str]) -> str:
 def running(scratch: Path) -> Iterator[Registry]:
     """On the node's bridge, while there is one."""
     registry = Registry("", scratch)
-    with ThreadingHTTPServer((network.HOST, 0), _handler(registry)) as server:
-        registry.address = f"{network.HOST}:{server.server_address[1]}"
-        thread = Thread(target=server.serve_forever, name="registry")
-        thread.start()
-        try:
-            yield registry
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server.serving(_handler(registry), network.HOST) as port:
+        registry.address = f"{network.HOST}:{port}"
+        yield registry

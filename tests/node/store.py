@@ -5,12 +5,11 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 from shared.flow import Ask
 from shared.requests import Presigned, UrlsAsked, UrlsTold
-from tests.node import network
+from tests.node import http_server, network
 
 
 @dataclass
@@ -47,15 +46,6 @@ def serving(host: str = network.HOST) -> Iterator[Store]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://{host}:{server.server_address[1]}"
-        thread = Thread(target=server.serve_forever, name="store")
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server.serving(Handler) as port:
+        made.url = f"http://{host}:{port}"
+        yield made
