@@ -1,5 +1,6 @@
 """JetStream's JSON API and its error numbers, as errors of ours."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import nats.errors
@@ -64,6 +65,18 @@ async def round_trip(
         return await client.request(subject, payload, timeout=timeout_seconds, headers=headers)
     finally:
         heed_cancel(already)  # also in place of an error, after which the caller would ask again
+
+
+async def pong(client: Client, timeout_seconds: float) -> bool:
+    """Whether the server has answered a ping.
+
+    `Client.flush` cancels what waits for the pong when it takes too long, or the caller is cancelled; the pong that
+    comes later then ends nats-py's reading for good (InvalidStateError), and the connection hears nothing any more.
+    """
+    answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    await client._send_ping(answered)  # noqa: SLF001 - with a future that nobody cancels
+    await asyncio.wait([answered], timeout=timeout_seconds)
+    return answered.done()
 
 
 async def api(

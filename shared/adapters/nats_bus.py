@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.adapters import nats_read, nats_work
-from shared.adapters.nats_api import STORE_NOTE, api, raise_for, round_trip, stream_info, to_message
+from shared.adapters.nats_api import STORE_NOTE, api, pong, raise_for, round_trip, stream_info, to_message
 from shared.adapters.nats_kv import NatsKeyValue
 from shared.adapters.nats_spans import answering, asking, sending
 from shared.backoff import until_available
@@ -259,12 +259,9 @@ class NatsBus:
 
     async def _flush(self) -> None:
         """The server knows our subscriptions once this returns."""
-        try:
-            # nats-py sends the first ping ahead of what it has buffered; the second one goes behind it.
-            await self._nc.flush(5)
-            await self._nc.flush(5)
-        except (TimeoutError, nats.errors.Error) as error:
-            raise Unavailable(what="the bus", why=str(error) or "no pong in time") from error
+        for _ in range(2):  # nats-py sends the first ping ahead of what it has buffered; the second one goes behind it
+            if not (self.connected and await pong(self._nc, 5)):
+                raise Unavailable(what="the bus", why="no pong in time")
 
     async def last(self, stream: Stream, subject: Subject | str) -> Message | None:
         return await nats_read.last(self, stream.name, str(subject))
@@ -370,8 +367,7 @@ def _signer(seed: str) -> Callable[[str], bytes]:
 
 async def _close(client: Client) -> None:
     if client.is_connected:
-        with contextlib.suppress(TimeoutError, nats.errors.Error):
-            await client.flush(2)
+        await pong(client, 2)
     # What could not be flushed nobody will have; nats-py would write it to a connection that is gone, fail, and leave
     # it half closed.
     client._pending, client._pending_data_size = [], 0  # noqa: SLF001

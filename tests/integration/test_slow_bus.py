@@ -27,6 +27,7 @@ from shared.adapters.nats_bus import NatsBus
 from shared.adapters.nats_permissions import SEEDER
 from shared.adapters.s3_objects import S3Objects
 from shared.adapters.service_bus import service_bus
+from shared.errors import Unavailable
 from shared.flow import TENANTS, Beat
 from shared.parties import CACHE, CLUSTER_METRICS, GATEWAY, LOG_COLLECTOR, SCHEDULER, Party
 from shared.settings import ObjectSettings
@@ -78,6 +79,20 @@ async def test_a_watch_that_begins_meanwhile_tells_everything_once_the_bus_answe
             await bus.bucket(TENANTS).put("acme", b"2")
             assert (await anext(watch)).value == b"2"
         await watch.aclose()
+
+
+@pytest.mark.parametrize("patience_seconds", [0.2, LIMIT_SECONDS], ids=["goes away", "is told so"])
+async def test_who_gives_up_a_subscription_leaves_the_connection_as_it_was(
+    fresh_bus_server: BusServer, patience_seconds: float
+) -> None:
+    async with connected(fresh_bus_server, SEEDER) as (bus,):
+        with fresh_bus_server.paused(), pytest.raises((TimeoutError, Unavailable)):
+            async with asyncio.timeout(patience_seconds), bus.listen(Beat.filter()):
+                pass
+        await bus.bucket(TENANTS).put("acme", b"1")
+        entry = await bus.bucket(TENANTS).get("acme")
+        assert entry is not None
+        assert entry.value == b"1"
 
 
 async def test_every_service_that_starts_meanwhile_is_ready_once_the_bus_answers(
