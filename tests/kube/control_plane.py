@@ -81,7 +81,7 @@ class ControlPlane:
                     "--use-service-account-credentials=true",
                     "--controllers=*,-node-ipam-controller",
                     "--node-monitor-grace-period=20s",
-                    # It counts a new quota once, perhaps before it has seen the first pod, and by default minutes later.
+                    # It counts a new quota once, perhaps before it has seen the first pod, then minutes later.
                     "--resource-quota-sync-period=2s",
                 ]
             self.run(name, [str(self.binaries / name), *words])
